@@ -1,0 +1,1 @@
+"""Whole configuration files, shipped with the package and found through importlib.resources."""

@@ -1,0 +1,5 @@
+"""Adapters: the shape of the weights."""
+
+from ...contracts.exports import exports_by_file_name
+
+__getattr__ = exports_by_file_name(__name__, *__path__)

@@ -1,0 +1,1 @@
+"""What people start; importing this package imports nothing heavy."""
