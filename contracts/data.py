@@ -1,0 +1,30 @@
+"""What callbacks may ask of a data module; one that has not got it still trains, and what is missing is reported."""
+
+from collections.abc import Iterable
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from .batch import Batch
+
+Split = Literal["train", "validation", "test"]
+
+
+@runtime_checkable
+class EvaluationSource(Protocol):
+    """Whole splits in a fixed order, apart from the training stream."""
+
+    def evaluation_loader(self, split: Split) -> Iterable[Batch] | None:
+        """Every row of a split once over all ranks, in an order of its own; None where there is no such split."""
+        ...
+
+
+@runtime_checkable
+class AuditedSource(Protocol):
+    """A data module that has looked at its rows.
+
+    Attributes:
+        report: what was found, ready for JSON; filled by ``setup``.
+        fingerprint: digest of the rows, the template and the tokenizer.
+    """
+
+    report: dict[str, Any]
+    fingerprint: str

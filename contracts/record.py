@@ -1,0 +1,235 @@
+"""record.json, what a run leaves behind. Only a valid record with the status "finished" means that a run is done."""
+
+import json
+import math
+import types
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from .errors import UserError
+from .files import write_atomically
+
+SCHEMA_VERSION = 1
+RECORD_FILE = "record.json"
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """One split before and after training.
+
+    Args:
+        rows: rows evaluated.
+        before: metrics of each reference: ``base``, or ``majority`` and ``probe`` where the head is new.
+        after: metrics of the tuned model, empty where the run did not get there.
+    """
+
+    rows: int
+    before: dict[str, Metrics]
+    after: Metrics
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights that were kept.
+
+    Args:
+        monitor: metric that chose them.
+        mode: ``max`` or ``min``.
+        value: the metric then; None where no validation was run, so that the last weights stand.
+        step: optimizer steps taken by then.
+    """
+
+    monitor: str
+    mode: str
+    value: float | None
+    step: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the run took, evaluation apart from training.
+
+    Args:
+        total_seconds: from the start of fit to the record.
+        training_seconds: of that, in training steps and their data loading.
+        steps: optimizer steps.
+        skipped_steps: steps without a supervised token.
+        examples: rows trained on, over all ranks and epochs.
+        supervised_tokens: targets trained on, over all ranks and epochs.
+        input_tokens: real (unpadded) tokens read, likewise.
+        peak_memory_bytes: peak of the accelerator's allocations, or of the process's resident memory on a CPU.
+    """
+
+    total_seconds: float
+    training_seconds: float
+    steps: int
+    skipped_steps: int
+    examples: int
+    supervised_tokens: int
+    input_tokens: int
+    peak_memory_bytes: int
+
+    @property
+    def supervised_tokens_per_second(self) -> float:
+        return self.supervised_tokens / self.training_seconds if self.training_seconds else 0.0
+
+    @property
+    def examples_per_second(self) -> float:
+        return self.examples / self.training_seconds if self.training_seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """The schema of record.json.
+
+    Args:
+        status: ``finished``, or why it is not.
+        started: start of fit, UTC, ISO 8601.
+        command: the command line.
+        seeds: data, init and train.
+        config_digest: of the resolved configuration without the ``run`` key.
+        base: the base as the configuration names it.
+        parameters: ``trainable`` and ``total``.
+        data: ``fingerprint``, and of the data report what fits on a page.
+        metrics: split -> before and after.
+        best: which weights were kept.
+        history: one entry per validation: step, epoch, train_nll since the last one, and the validation metrics.
+        examples: ``validation-before`` and the like -> per-example Parquet file, relative to the run.
+        test_read: whether the test split was read.
+        order_digest: of (optimizer step, sample) pairs, see ``OrderDigest``; None where the run did not get there.
+        cost: what it took.
+        versions: of Python and the packages.
+        hardware: processor, cores, accelerators, ranks.
+        notes: what a reader has to know, e.g. why a reference is missing.
+        error: exception class and message of a failed run.
+    """
+
+    status: Literal["finished", "failed", "interrupted"]
+    started: str
+    command: list[str]
+    seeds: dict[str, int]
+    config_digest: str
+    base: str
+    parameters: dict[str, int]
+    data: dict[str, Any]
+    metrics: dict[str, SplitResult]
+    best: Best | None
+    history: list[dict[str, float]]
+    examples: dict[str, str]
+    test_read: bool
+    order_digest: str | None
+    cost: Cost
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    error: dict[str, str] | None = None
+    schema_version: int = SCHEMA_VERSION
+
+
+def write_record(record: Record, directory: Path) -> Path:
+    """Validate and write ``record.json``, atomically.
+
+    Raises:
+        UserError: the record breaks its own schema, e.g. a metric is not finite.
+    """
+    content = asdict(record)
+    path = directory / RECORD_FILE
+    parse_record(content, str(path))
+    write_atomically(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    return path
+
+
+def read_record(run_directory: Path) -> Record:
+    """Read and validate the record of a run.
+
+    Raises:
+        UserError: there is none, or it is not valid; the message names the first thing that is wrong.
+    """
+    path = run_directory / RECORD_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{run_directory} has no {RECORD_FILE}, so that run is not done: it is still going, or it was killed. "
+            "Name the directory of a finished run."
+        ) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} is not JSON ({error}); the run has to be made again.") from error
+    return parse_record(content, str(path))
+
+
+def parse_record(content: Any, where: str) -> Record:
+    """A record from plain JSON types.
+
+    Raises:
+        UserError: a key is missing, unknown or of the wrong type, a number is not finite, or the schema is another.
+    """
+    if isinstance(content, dict) and content.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise UserError(
+            f"{where}: schema_version is {content['schema_version']!r} and this version of finelab reads "
+            f"{SCHEMA_VERSION}; read it with the version in its versions.finelab."
+        )
+    record = _parse(content, Record, where, "record")
+    if record.status == "finished" and not record.metrics and not record.notes:
+        raise _invalid(where, "metrics", "is empty in a finished run, and no note says why", {})
+    if record.status == "failed" and record.error is None:
+        raise _invalid(where, "error", "has to name the exception of a failed run", None)
+    return record
+
+
+def _parse(value: Any, kind: Any, where: str, key: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else _parse(value, arguments[0], where, key)
+    if origin is Literal:
+        if value not in arguments:
+            raise _invalid(where, key, f"has to be one of {', '.join(arguments)}", value)
+        return value
+    if origin is dict:
+        _expect(isinstance(value, dict), where, key, "has to be an object", value)
+        return {name: _parse(item, arguments[1], where, f"{key}.{name}") for name, item in value.items()}
+    if origin is list:
+        _expect(isinstance(value, list), where, key, "has to be a list", value)
+        return [_parse(item, arguments[0], where, f"{key}[{i}]") for i, item in enumerate(value)]
+    if isinstance(kind, type) and kind in (Record, SplitResult, Best, Cost):
+        return _parse_fields(value, kind, where, key)
+    if kind is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        _expect(number, where, key, "has to be a finite number", value)
+        return float(value)
+    _expect(
+        isinstance(value, kind) and not (kind is int and isinstance(value, bool)),
+        where,
+        key,
+        f"has to be {kind.__name__}",
+        value,
+    )
+    return value
+
+
+def _parse_fields(value: Any, kind: type, where: str, key: str) -> Any:
+    _expect(isinstance(value, dict), where, key, "has to be an object", value)
+    names = [f.name for f in fields(kind)]
+    for name in names:
+        _expect(name in value, where, f"{key}.{name}", "is missing", None)
+    for name in value:
+        _expect(name in names, where, f"{key}.{name}", "is not a key of the schema", value[name])
+    hints = get_type_hints(kind)
+    return kind(**{name: _parse(value[name], hints[name], where, f"{key}.{name}") for name in names})
+
+
+def _expect(holds: bool, where: str, key: str, must: str, value: Any) -> None:
+    if not holds:
+        raise _invalid(where, key, must, value)
+
+
+def _invalid(where: str, key: str, must: str, value: Any) -> UserError:
+    seen = json.dumps(value, default=str)
+    return UserError(
+        f"{where} is not a valid record: {key} {must} (seen: {seen[:120]}), so this run does not count as done."
+    )
