@@ -1,0 +1,140 @@
+"""The only file that knows how transformers loads a pretrained model."""
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.hub import cached_file
+
+from ..contracts.errors import UserError
+from ..contracts.seeds import derive
+from ..contracts.uri import Location, resolve
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM}
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How the base is loaded.
+
+    Args:
+        revision: commit, tag or branch of a hub model; pin a commit for a result that lasts.
+        dtype: of the weights. Training all weights in bfloat16 loses small updates; float32 with
+            ``trainer.precision: bf16-mixed`` does not.
+        attention: the attention kernel; None lets transformers choose.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+    """
+
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A loaded base.
+
+    Args:
+        model: in training mode, with gradients on.
+        digest: sha256 over its weight files, or over the configuration of a random test model.
+        notes: what was changed on loading, for the run's report.
+    """
+
+    model: PreTrainedModel
+    digest: str
+    notes: tuple[str, ...]
+
+
+def load(base: str, kind: Literal["encoder", "causal_lm"], loading: Loading) -> Backbone:
+    """Load a base: safetensors only, never remote code, encoders without their unused pooling layer.
+
+    Args:
+        base: hub id, folder, ``pkg://PACKAGE/FOLDER`` or ``tiny://FAMILY``.
+        kind: the backbone alone, or with its language-model head.
+
+    Raises:
+        UserError: the base does not exist, has no safetensors, or is of another kind.
+    """
+    location = resolve(base)
+    try:
+        model = from_random(location, kind) if location.is_random else from_files(location, kind, loading)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"model.base: {base!r} could not be loaded as {kind}: {first_line(error)}") from error
+    notes = fit_vocabulary(model, location)
+    if loading.gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.enable_input_require_grads()
+    model.config.use_cache = False
+    for note in notes:
+        log.warning(note)
+    return Backbone(model.train(), digest(location, loading), notes)
+
+
+def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False)
+    if kind == "encoder" and "add_pooling_layer" in constructor_options(config):
+        extra = {"add_pooling_layer": False}
+    else:
+        extra = {}
+    return HEADS[kind].from_pretrained(
+        location.path,
+        config=config,
+        revision=loading.revision,
+        dtype=DTYPES[loading.dtype],
+        attn_implementation=loading.attention,
+        use_safetensors=True,
+        trust_remote_code=False,
+        **extra,
+    )
+
+
+def from_random(location: Location, kind: str) -> PreTrainedModel:
+    """A tiny:// model; its weights come from a fixed seed, so that it is the same base in every run."""
+    config = AutoConfig.from_pretrained(location.path)
+    extra = (
+        {"add_pooling_layer": False} if kind == "encoder" and "add_pooling_layer" in constructor_options(config) else {}
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(derive("tiny", location.uri))
+        return HEADS[kind].from_config(config, **extra)
+
+
+def constructor_options(config) -> tuple[str, ...]:
+    model_class = AutoModel._model_mapping[type(config)]
+    model_class = model_class[0] if isinstance(model_class, tuple) else model_class
+    return model_class.__init__.__code__.co_varnames
+
+
+def fit_vocabulary(model: PreTrainedModel, location: Location) -> tuple[str, ...]:
+    """Grow the embedding where the tokenizer has ids beyond it; padded larger embeddings are left as they are."""
+    tokens, rows = len(AutoTokenizer.from_pretrained(location.path)), model.get_input_embeddings().weight.shape[0]
+    if tokens <= rows:
+        return ()
+    model.resize_token_embeddings(tokens)
+    return (f"The tokenizer of {location.uri} knows {tokens} tokens and its embedding had {rows}: it was resized.",)
+
+
+def digest(location: Location, loading: Loading) -> str:
+    """What a checkpoint is bound to: the bytes of the base's weights, or the configuration of a random model."""
+    if location.kind == "hub":
+        folder = Path(str(cached_file(location.path, "config.json", revision=loading.revision))).parent
+    else:
+        folder = Path(location.path)
+    content = hashlib.sha256()
+    for file in sorted(folder.glob("config.json" if location.is_random else "*.safetensors")):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                content.update(block)
+    return content.hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

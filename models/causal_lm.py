@@ -1,0 +1,59 @@
+"""Next-token prediction. Legend: B rows, T tokens, N supervised positions, V vocabulary."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..contracts.batch import MODEL_INPUTS, Batch
+from .finetuner import FineTuner
+from .losses import shift
+from .meters import LanguageModelMeter, Meter, by_row
+from .regularizers.regularizer import Outputs
+from .scored import Scored
+
+
+class CausalLM(FineTuner):
+    """Fine-tunes a decoder-only language model on the supervised tokens of each row.
+
+    Only supervised positions reach the vocabulary layer, so that masked prompts cost no logits.
+    """
+
+    kind = "causal_lm"
+    primary = ("nll", "min")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.read: list[Tensor] = []
+
+    def build(self, backbone: nn.Module) -> nn.Module:
+        backbone.get_output_embeddings().register_forward_pre_hook(self.keep_hidden)
+        return backbone
+
+    def keep_hidden(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.read = [inputs[0]]
+
+    @property
+    def adapted(self) -> nn.Module:
+        assert self.model is not None
+        return self.model
+
+    def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
+        at = shift(batch["labels"])
+        inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
+        logits = self.adapted(**inputs, logits_to_keep=at.mask).logits
+        return Outputs(logits.flatten(0, -2), self.read.pop().flatten(0, -2)), at.targets, at.rows
+
+    def meter(self) -> Meter:
+        return LanguageModelMeter()
+
+    def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
+        rows = len(batch["labels"])
+        ones = scored.nll.new_ones(len(scored.nll))
+        columns = {
+            "sample_id": batch["sample_id"].tolist(),
+            "source_id": batch["source_id"].tolist(),
+            "nll": by_row(scored.nll, scored.rows, rows).tolist(),
+            "tokens": by_row(ones, scored.rows, rows).long().tolist(),
+        }
+        counted = {key: batch[key].tolist() for key in ("chars", "bytes") if key in batch}
+        return columns | counted

@@ -1,0 +1,45 @@
+"""Losses as pure functions over supervised positions. Legend: B rows, T tokens, N supervised positions, V classes."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..contracts.batch import IGNORE
+
+
+class Supervised(NamedTuple):
+    """Where a causal language model is supervised, after the shift.
+
+    Args:
+        mask: [B, T] bool, the positions whose prediction counts.
+        targets: [N] the next token of each, row by row.
+        rows: [N] the row of each.
+    """
+
+    mask: Tensor
+    targets: Tensor
+    rows: Tensor
+
+
+def shift(labels: Tensor) -> Supervised:
+    """The causal shift, done here and nowhere else: position t predicts the label at t + 1.
+
+    Args:
+        labels: [B, T] unshifted token ids, IGNORE where a token is not a target.
+    """
+    following = F.pad(labels[:, 1:], (0, 1), value=IGNORE)
+    mask = following != IGNORE
+    return Supervised(mask, following[mask], mask.nonzero()[:, 0])
+
+
+def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood in nats.
+
+    Args:
+        logits: [N, V] of any floating type; targets: [N].
+
+    Returns:
+        [N] float32.
+    """
+    return F.cross_entropy(logits.float(), targets, reduction="none")

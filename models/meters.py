@@ -1,0 +1,100 @@
+"""Streaming metrics of a whole split: every number is a mean over its supervised tokens, whatever the batch size."""
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric, SumMetric
+from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+
+from ..contracts.batch import Batch
+from .scored import Scored
+
+
+class Meter(nn.Module):
+    """Accumulates batches and is read once at the end; ``compute`` synchronises over ranks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nll, self.tokens = double_sum(), double_sum()
+
+    def update(self, scored: Scored, batch: Batch) -> None:
+        self.nll.update(scored.nll.double().sum())
+        self.tokens.update(scored.targets.numel())
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """The metrics by name; nll is in nats per supervised token."""
+
+    def mean_nll(self) -> float:
+        return (self.nll.compute() / self.tokens.compute()).item()
+
+    def reset(self) -> None:
+        for module in self.modules():
+            if isinstance(module, Metric):
+                module.reset()
+
+
+class ClassificationMeter(Meter):
+    """nll, accuracy, macro-F1 and ECE (15 equal-width bins on the top probability; Guo et al., arXiv:1706.04599).
+
+    Args:
+        classes: number of labels.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.accuracy = MulticlassAccuracy(classes, average="micro")
+        self.macro_f1 = MulticlassF1Score(classes, average="macro")
+        self.ece = MulticlassCalibrationError(classes, n_bins=15, norm="l1")
+
+    def update(self, scored: Scored, batch: Batch) -> None:
+        super().update(scored, batch)
+        probabilities = scored.logits.float().softmax(-1)
+        for metric in (self.accuracy, self.macro_f1, self.ece):
+            metric.update(probabilities, scored.targets)
+
+    def compute(self) -> dict[str, float]:
+        return {
+            "nll": self.mean_nll(),
+            "accuracy": self.accuracy.compute().item(),
+            "macro_f1": self.macro_f1.compute().item(),
+            "ece": self.ece.compute().item(),
+        }
+
+
+class LanguageModelMeter(Meter):
+    """nll, perplexity, and bits per character and per UTF-8 byte, which compare across tokenizers.
+
+    Characters and bytes come from the batch (see the batch contract); without them the two are left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chars, self.bytes = double_sum(), double_sum()
+
+    def update(self, scored: Scored, batch: Batch) -> None:
+        super().update(scored, batch)
+        if "chars" in batch:
+            self.chars.update(batch["chars"].sum())
+            self.bytes.update(batch["bytes"].sum())
+
+    def compute(self) -> dict[str, float]:
+        nll = self.mean_nll()
+        found = {"nll": nll, "perplexity": math.exp(min(nll, 700.0))}
+        chars, size = self.chars.compute(), self.bytes.compute()
+        if chars > 0:
+            bits = self.nll.compute() / math.log(2)
+            found |= {"bits_per_char": (bits / chars).item(), "bits_per_byte": (bits / size).item()}
+        return found
+
+
+def double_sum() -> SumMetric:
+    """Float32 would lose the sixth digit over a few thousand batches."""
+    return SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+
+
+def by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Sum [N] values into their batch rows, giving [count]."""
+    return torch.zeros(count, dtype=values.dtype, device=values.device).index_add_(0, rows, values)
