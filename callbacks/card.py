@@ -1,0 +1,193 @@
+"""The card at the end of a run: was it worth it, what did it cost, where does it lie, what next."""
+
+import io
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from ..contracts.record import Cost, Record, SplitResult
+from ..contracts.run import Run
+from .advice import MAXIMISED, advice, shown_split, strongest_reference
+from .factors import method, regularizer_names, short_base
+from .run_record import RunRecord
+from .tensor_board import as_code, tensorboard_loggers
+
+WIDTH = 100
+REFERENCES = {"majority": "majority class", "probe": "frozen-feature probe", "base": "base, before training"}
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "bits_per_char": "bits/char",
+    "nll": "NLL",
+    "perplexity": "perplexity",
+    "ece": "ECE",
+}
+
+
+class Card(Callback):
+    """Prints the card on standard output when all else is done, and puts it into TensorBoard.
+
+    Args:
+        run: where it lies and how it was configured.
+        run_record: what it found.
+    """
+
+    def __init__(self, run: Run, run_record: RunRecord) -> None:
+        self.run, self.run_record = run, run_record
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.run_record.record is None:
+            return
+        text = as_text(card(self.run_record.record, self.run))
+        for logger in tensorboard_loggers(trainer):
+            logger.experiment.add_text("card", as_code(text))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Here and not earlier: by now the progress bar has left the terminal."""
+        if stage != "fit" or not trainer.is_global_zero:
+            return
+        record = self.run_record.record
+        if trainer.fast_dev_run:
+            print("Trial run (fast_dev_run): everything fits together. Nothing was kept, and the numbers mean nothing.")
+        elif record is not None and record.status == "finished":
+            console = Console(width=min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns))
+            console.print(card(record, self.run), soft_wrap=False)
+
+
+def as_text(content: RenderableType) -> str:
+    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
+    console.print(content)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def card(record: Record, run: Run) -> Group:
+    """The card of a finished run."""
+    title = Text.assemble(("finelab ", "bold cyan"), (short_base(record.base), "bold"), f" · {method(run.config)}")
+    return Group(
+        Rule(title, style="cyan"),
+        *_scores(record),
+        Padding(_facts(record), (0, 2)),
+        *_commands(run),
+        *_next_steps(record, run),
+        Rule(style="cyan"),
+    )
+
+
+def _scores(record: Record) -> Iterable[RenderableType]:
+    split = shown_split(record)
+    if split is None:
+        return [Text("  Nothing was evaluated: there is no validation split.")]
+    result = record.metrics[split]
+    names = [name for name in METRICS if name in result.after]
+    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 2, 0, 1))
+    table.add_column(f"{split} split, {result.rows:,} rows", min_width=30)
+    for name in names:
+        table.add_column(f"{METRICS[name]} {'↑' if name in MAXIMISED else '↓'}", justify="right")
+    for reference, metrics in result.before.items():
+        table.add_row(REFERENCES.get(reference, reference), *(number(metrics.get(name)) for name in names))
+    table.add_row("tuned", *(number(result.after[name]) for name in names), style="bold")
+    if reference := strongest_reference(result.before):
+        table.add_row(f"tuned − {reference}", *_differences(result, reference, names))
+    lines: list[RenderableType] = [table]
+    if not record.test_read:
+        lines.append(
+            Text("  The test split was not read; --evaluate_test true reads it once, at the end.\n", style="dim")
+        )
+    return lines
+
+
+def _differences(result: SplitResult, reference: str, names: list[str]) -> list[Text]:
+    cells = []
+    for name in names:
+        change = result.after[name] - result.before[reference][name]
+        better = change > 0 if name in MAXIMISED else change < 0
+        style = "green" if better else "red" if change else ""
+        cells.append(Text(f"{change:+.{digits(result.after[name])}f}", style=style))
+    return cells
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.{digits(value)}f}"
+
+
+def digits(value: float) -> int:
+    return 3 if abs(value) < 10 else 1
+
+
+def _facts(record: Record) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column()
+    trainable, total = record.parameters["trainable"], record.parameters["total"]
+    grid.add_row("trained", f"{trainable:,} of {total:,} parameters ({trainable / max(total, 1):.2%})")
+    cost = record.cost
+    apart = max(cost.total_seconds - cost.training_seconds, 0.0)
+    grid.add_row(
+        "time",
+        f"{duration(cost.training_seconds)} training, {duration(apart)} evaluation and set-up; {cost.steps:,} steps",
+    )
+    grid.add_row("speed", _speed(cost))
+    grid.add_row("memory", f"{cost.peak_memory_bytes / 2**30:.2f} GiB at the peak")
+    if record.best is not None and record.best.value is not None:
+        best = record.best
+        grid.add_row("best", f"{best.monitor} {number(best.value)} at step {best.step:,} of {cost.steps:,}")
+    return grid
+
+
+def _speed(cost: Cost) -> str:
+    tokens, inputs = cost.supervised_tokens_per_second, cost.input_tokens / max(cost.training_seconds, 1e-9)
+    return (
+        f"{tokens:,.0f} supervised tokens/s, {inputs:,.0f} input tokens/s, {cost.examples_per_second:,.1f} examples/s"
+    )
+
+
+def duration(seconds: float) -> str:
+    """4.2 s, 3:07 min, 2:05:00 h."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d} h"
+
+
+def _commands(run: Run) -> list[RenderableType]:
+    where = shlex.quote(shorter(run.directory))
+    commands = {
+        "run": where,
+        "watch": f"tensorboard --logdir {where}",
+        "test": f"finelab test --run {where}",
+        "predict": f"finelab predict --run {where} --input INPUT.jsonl --output OUTPUT.jsonl",
+    }
+    # Never broken by us: a command that the terminal wraps can still be copied in one piece.
+    return [
+        Text.assemble(
+            "  ", (f"{name:9}", "dim"), (command, "" if name == "run" else "cyan"), no_wrap=True, overflow="ignore"
+        )
+        for name, command in commands.items()
+    ]
+
+
+def _next_steps(record: Record, run: Run) -> list[RenderableType]:
+    steps = [Text(step) for step in advice(record, regularizer_names(run.config))]
+    warnings = [Text(warning, style="yellow") for warning in [*record.notes, *record.data.get("warnings", [])]]
+    grid = Table.grid(padding=(0, 1))
+    for mark, lines in (("!", warnings[:3]), ("→", steps)):
+        for line in lines:
+            grid.add_row(f"  {mark}", line)
+    return [Text(""), grid]
+
+
+def shorter(path: Path) -> str:
+    """Relative to the current folder where that is shorter."""
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(str(path)) else str(path)

@@ -1,0 +1,155 @@
+"""Evaluating a module on a whole split without leaving a trace in the run."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import torch
+import torch.distributed
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from ..contracts.batch import Batch
+from ..contracts.data import EvaluationSource, Split
+
+if TYPE_CHECKING:
+    from ..models.finetuner import FineTuner
+    from ..models.scored import Scored
+
+Score: TypeAlias = "Callable[[Batch], Scored]"
+"""How a batch becomes predictions: the module's own, or those of a reference such as the majority class."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A split, scored.
+
+    Args:
+        metrics: of the whole split, the same on every rank.
+        examples: columns with one entry per row in the order of sample_id; complete on rank 0, empty elsewhere.
+        rows: rows over all ranks, on rank 0.
+    """
+
+    metrics: dict[str, float]
+    examples: dict[str, list[Any]]
+    rows: int
+
+
+def evaluate(
+    module: LightningModule, loader: Iterable[Batch], trainer: Trainer, score: Score | None = None
+) -> Evaluation:
+    """Stream a split through the module; no logits outlive their batch.
+
+    Args:
+        module: a ``FineTuner``.
+        loader: a split, each row once over all ranks.
+        trainer: gives device and precision.
+        score: predictions of a reference; by default the module's.
+    """
+    tuner = finetuner(module)
+    score = score or tuner.score
+    meter = tuner.meter().to(tuner.device)
+    examples: dict[str, list[Any]] = {}
+    with undisturbed(module):
+        for batch in on_device(loader, trainer):
+            with trainer.precision_plugin.forward_context():
+                scored = score(batch)
+            meter.update(scored, batch)
+            for name, values in tuner.example_columns(scored, batch).items():
+                examples.setdefault(name, []).extend(values)
+        metrics = meter.compute()
+    examples = _gathered_by_sample(examples)
+    return Evaluation(metrics, examples, len(next(iter(examples.values()), [])))
+
+
+@contextmanager
+def undisturbed(module: LightningModule) -> Iterator[None]:
+    """Eval mode without gradients; every submodule's mode and every random generator are as before afterwards."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with isolate_rng(), torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def on_device(loader: Iterable[Batch], trainer: Trainer) -> Iterator[Batch]:
+    """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on."""
+    limit = int(trainer.fast_dev_run)
+    for index, batch in enumerate(loader):
+        if limit and index >= limit:
+            return
+        yield trainer.strategy.batch_to_device(batch)
+
+
+def split_loader(trainer: Trainer, split: Split) -> Iterable[Batch] | None:
+    """The whole split in fixed order, or None where there is none (or validation is switched off)."""
+    if split == "validation" and trainer.limit_val_batches == 0:
+        return None
+    data = trainer.datamodule
+    if isinstance(data, EvaluationSource):
+        return data.evaluation_loader(split)
+    if split == "validation":
+        return trainer.val_dataloaders
+    if split == "test" and data is not None:
+        data.setup("test")
+        return data.test_dataloader()
+    return None
+
+
+class InitialWeights:
+    """The trainable weights as they were at the start, on the CPU: with them the tuned model is the base again.
+
+    Args:
+        module: a ``FineTuner`` that has not taken a step.
+    """
+
+    def __init__(self, module: LightningModule) -> None:
+        self.state: Mapping[str, Tensor] = finetuner(module).trainable_state()
+
+    @contextmanager
+    def swapped_in(self, module: LightningModule) -> Iterator[None]:
+        """The initial weights while inside, the current ones again afterwards."""
+        tuner = finetuner(module)
+        tuned = tuner.trainable_state()
+        tuner.load_trainable_state(dict(self.state))
+        try:
+            yield
+        finally:
+            tuner.load_trainable_state(tuned)
+
+
+def finetuner(module: LightningModule) -> "FineTuner":
+    """Lightning's hooks hand out the general type; these callbacks are made for one kind of module."""
+    return cast("FineTuner", module)
+
+
+def reduced_sum(values: list[int], trainer: Trainer) -> list[int]:
+    """Exact sums over the ranks."""
+    if trainer.world_size == 1:
+        return values
+    total = torch.tensor(values, dtype=torch.int64, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
+
+
+def gathered(item: Any) -> list[Any]:
+    """One Python object per rank, in rank order, on every rank."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [item]
+    items: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(items, item)
+    return items
+
+
+def _gathered_by_sample(examples: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    parts = gathered(examples)
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() != 0:
+        return {}
+    merged = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
+    order = sorted(range(len(merged.get("sample_id", []))), key=merged.get("sample_id", []).__getitem__)
+    return {name: [values[i] for i in order] for name, values in merged.items()}

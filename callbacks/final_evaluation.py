@@ -1,0 +1,49 @@
+"""The tuned model beside its references, once, at the end."""
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from .best_checkpoint import BestCheckpoint
+from .evaluation import evaluate, split_loader
+from .results import Results
+
+
+class FinalEvaluation(Callback):
+    """Evaluates the best weights on the validation split and, only if told so, everything on the test split.
+
+    Args:
+        results: shared with ``Baseline``, whose references are evaluated on the test split under the initial weights.
+        best: whose weights count; None takes the last ones.
+        evaluate_test: read the test split. Otherwise its loader is never asked for.
+    """
+
+    def __init__(
+        self, results: Results | None = None, best: BestCheckpoint | None = None, evaluate_test: bool = False
+    ) -> None:
+        self.results = results or Results()
+        self.best = best
+        self.evaluate_test = evaluate_test
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best is not None:
+            self.best.finish(trainer, pl_module)
+        validation = split_loader(trainer, "validation")
+        if validation is not None:
+            self.results.add_after("validation", evaluate(pl_module, validation, trainer))
+        if self.evaluate_test:
+            self._evaluate_test(trainer, pl_module)
+
+    def _evaluate_test(self, trainer: Trainer, module: LightningModule) -> None:
+        results = self.results
+        test = split_loader(trainer, "test")
+        if test is None:
+            results.notes.append("evaluate_test is true, and the data has no test split.")
+            return
+        results.test_read = True
+        if results.initial is not None:
+            with results.initial.swapped_in(module):
+                for name, score in results.references.items():
+                    results.add_before("test", name, evaluate(module, test, trainer, score))
+        results.add_after("test", evaluate(module, test, trainer))
+        metrics = {f"test/{name}": value for name, value in results.after["test"].items()}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)

@@ -1,0 +1,59 @@
+"""What the evaluations of one run found."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .evaluation import Evaluation, InitialWeights, Score
+
+
+@dataclass
+class Results:
+    """Filled by ``Baseline`` and ``FinalEvaluation``, read by ``RunRecord``, ``Card`` and ``TensorBoard``.
+
+    Args:
+        directory: the run's; None writes no per-example files.
+        initial: the weights before training.
+        references: name -> predictions to compare with, under the initial weights; the last one is the strongest.
+        before: split -> reference -> metrics.
+        after: split -> metrics of the tuned model.
+        rows: split -> rows.
+        examples: ``validation-before`` and the like -> file, relative to ``directory``.
+        notes: what a reader has to know.
+        test_read: whether the test split was read.
+    """
+
+    directory: Path | None = None
+    initial: InitialWeights | None = None
+    references: dict[str, Score] = field(default_factory=dict)
+    before: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    after: dict[str, dict[str, float]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    test_read: bool = False
+
+    def add_before(self, split: str, reference: str, evaluation: Evaluation) -> None:
+        self.before.setdefault(split, {})[reference] = evaluation.metrics
+        self.rows[split] = evaluation.rows
+        if reference == list(self.references)[-1]:
+            self._write_examples(f"{split}-before", evaluation)
+
+    def add_after(self, split: str, evaluation: Evaluation) -> None:
+        self.after[split] = evaluation.metrics
+        self.rows[split] = evaluation.rows
+        self._write_examples(f"{split}-after", evaluation)
+
+    def _write_examples(self, name: str, evaluation: Evaluation) -> None:
+        if self.directory is None or not evaluation.examples:
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        relative = Path("predictions") / f"{name}.parquet"
+        path = self.directory / relative
+        path.parent.mkdir(exist_ok=True)
+        scratch = path.with_suffix(".part")
+        pyarrow.parquet.write_table(pyarrow.table(evaluation.examples), scratch)
+        os.replace(scratch, path)
+        self.examples[name] = str(relative)

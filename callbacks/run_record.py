@@ -1,0 +1,169 @@
+"""record.json: written last, so that its presence means something."""
+
+import hashlib
+import json
+import math
+import time
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..contracts.data import AuditedSource
+from ..contracts.files import write_atomically
+from ..contracts.record import Best, Cost, Record, SplitResult, write_record
+from ..contracts.run import Run
+from .best_checkpoint import BestCheckpoint
+from .environment import hardware, versions
+from .evaluation import finetuner
+from .history import History
+from .order_digest import OrderDigest
+from .results import Results
+from .throughput import Throughput
+
+REPORT_FILE = "data_report.json"
+LARGEST_SUMMARY = 2_000
+
+
+class RunRecord(Callback):
+    """Writes ``record.json`` with the status finished, failed or interrupted, and ``data_report.json``.
+
+    A run whose metrics are not finite is a failed run. A trial run (``fast_dev_run``) leaves no record.
+
+    Args:
+        run: what is being recorded.
+        results: of the evaluations.
+        best: which weights were kept.
+        throughput: what was consumed, and how fast.
+        order: digest of the training order.
+        history: one entry per validation.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        results: Results,
+        best: BestCheckpoint,
+        throughput: Throughput,
+        order: OrderDigest,
+        history: History,
+    ) -> None:
+        self.run, self.results, self.best = run, results, best
+        self.throughput, self.order, self.history = throughput, order, history
+        self.record: Record | None = None
+        self._begin()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._begin()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if isinstance(trainer.datamodule, AuditedSource) and trainer.is_global_zero and not trainer.fast_dev_run:
+            text = json.dumps(trainer.datamodule.report, indent=1, ensure_ascii=False)
+            write_atomically(self.run.directory / REPORT_FILE, text + "\n")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            record = self._build(trainer, pl_module, "finished", None)
+            write_record(record, self.run.directory)
+            self.record = record
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if self.record is not None or not trainer.is_global_zero or trainer.fast_dev_run:
+            return
+        # Ctrl-C, and the SystemExit into which Lightning turns the signal of a cluster's scheduler.
+        interrupted = isinstance(exception, KeyboardInterrupt | SystemExit)
+        error = {"type": type(exception).__name__, "message": str(exception)}
+        self.record = self._build(trainer, pl_module, "interrupted" if interrupted else "failed", error)
+        write_record(self.record, self.run.directory)
+
+    def _begin(self) -> None:
+        self._started, self._clock = datetime.now(UTC), time.monotonic()
+
+    def _build(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        status: Literal["finished", "failed", "interrupted"],
+        error: dict[str, str] | None,
+    ) -> Record:
+        tuner, results = finetuner(module), self.results
+        trainable, total = tuner.parameter_counts()
+        metrics = {
+            split: SplitResult(results.rows[split], results.before.get(split, {}), results.after.get(split, {}))
+            for split in results.rows
+        }
+        return Record(
+            status=status,
+            started=self._started.isoformat(timespec="seconds"),
+            command=list(self.run.command),
+            seeds=self.run.seeds.as_dict(),
+            config_digest=config_digest(self.run.config),
+            base=tuner.base,
+            parameters={"trainable": trainable, "total": total},
+            data=data_summary(trainer.datamodule),
+            metrics=metrics if status == "finished" else finite_only(metrics),
+            best=self._best(trainer),
+            history=self.history.entries,
+            examples=results.examples,
+            test_read=results.test_read,
+            order_digest=self.order.digest,
+            cost=self._cost(trainer, module),
+            versions=versions(),
+            hardware=hardware(trainer.world_size),
+            notes=self._notes(module),
+            error=error,
+        )
+
+    def _best(self, trainer: Trainer) -> Best | None:
+        if self.best.monitor is None:
+            return None
+        step = self.best.step if self.best.value is not None else trainer.global_step
+        return Best(self.best.monitor, self.best.mode, self.best.value, step)
+
+    def _cost(self, trainer: Trainer, module: LightningModule) -> Cost:
+        tuner = finetuner(module)
+        return Cost(
+            total_seconds=time.monotonic() - self._clock,
+            training_seconds=self.throughput.clock.seconds,
+            steps=trainer.global_step,
+            skipped_steps=tuner.skipped_steps,
+            examples=self.throughput.examples,
+            supervised_tokens=tuner.supervised_tokens,
+            input_tokens=self.throughput.input_tokens,
+            peak_memory_bytes=self.throughput.peak_memory_bytes(module),
+        )
+
+    def _notes(self, module: LightningModule) -> list[str]:
+        notes = list(self.results.notes)
+        if not self.results.rows:
+            notes.append("Nothing was evaluated: there is no validation split, and the test split was not read.")
+        if skipped := finetuner(module).skipped_steps:
+            notes.append(f"{skipped} optimizer steps had no supervised token and moved no weight.")
+        return notes
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """Of everything but the run's name and place, which change no number."""
+    content = {key: value for key, value in config.items() if key != "run"}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def data_summary(data: object) -> dict[str, Any]:
+    """The fingerprint, and those parts of the data report that are short; the whole is in data_report.json."""
+    if not isinstance(data, AuditedSource):
+        return {}
+    short = {key: part for key, part in data.report.items() if len(json.dumps(part)) <= LARGEST_SUMMARY}
+    return {"fingerprint": data.fingerprint, **short}
+
+
+def finite_only(metrics: dict[str, SplitResult]) -> dict[str, SplitResult]:
+    """What a failed run may keep: its schema takes no NaN either."""
+
+    def finite(found: dict[str, float]) -> dict[str, float]:
+        return {name: value for name, value in found.items() if math.isfinite(value)}
+
+    return {
+        split: SplitResult(part.rows, {name: finite(m) for name, m in part.before.items()}, finite(part.after))
+        for split, part in metrics.items()
+    }

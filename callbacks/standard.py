@@ -1,0 +1,54 @@
+"""The callbacks that every run has: attached in code, so that a user's own list cannot lose them."""
+
+import sys
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
+
+from ..contracts.run import Run
+from .baseline import Baseline
+from .best_checkpoint import BestCheckpoint
+from .card import Card
+from .factors import class_name
+from .final_evaluation import FinalEvaluation
+from .history import History
+from .order_digest import OrderDigest
+from .plain_progress import PlainProgress
+from .results import Results
+from .run_record import RunRecord
+from .tensor_board import TensorBoard
+from .terminal_progress import TerminalProgress
+from .throughput import Throughput
+
+
+def standard_callbacks(run: Run) -> list[Callback]:
+    """Everything that watches, keeps and reports a run, in the order in which the end of training needs it.
+
+    The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
+    last), everything is evaluated, the record is written, TensorBoard and the card show it.
+    """
+    results = Results(run.directory)
+    throughput, order, history = Throughput(), OrderDigest(), History()
+    best = BestCheckpoint(run.directory)
+    run_record = RunRecord(run, results, best, throughput, order, history)
+    return [
+        throughput,
+        *progress(run.config.get("trainer", {}), throughput),
+        order,
+        history,
+        Baseline(results),
+        FinalEvaluation(results, best, run.evaluate_test),
+        run_record,
+        TensorBoard(run, results),
+        Card(run, run_record),
+        best,
+    ]
+
+
+def progress(trainer: dict[str, Any], throughput: Throughput) -> list[ProgressBar]:
+    """A bar on a terminal, lines elsewhere; none where the user wants none or brings another (Lightning takes one)."""
+    own = any(class_name(entry).endswith(("ProgressBar", "Progress")) for entry in trainer.get("callbacks") or [])
+    if own or trainer.get("enable_progress_bar") is False:
+        return []
+    return [TerminalProgress(throughput) if sys.stderr.isatty() else PlainProgress()]

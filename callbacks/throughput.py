@@ -1,0 +1,124 @@
+"""How fast a run trains, and on how much."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from ..contracts.batch import Batch
+from .evaluation import finetuner, reduced_sum
+
+
+class Throughput(Callback):
+    """Measures tokens and examples per second of training time; validation and end evaluation do not count.
+
+    Logged under ``sys/`` at the trainer's log interval, over that interval, with examples and supervised tokens seen so
+    far, so that curves can be read against them too. All counts are over all ranks.
+    """
+
+    def __init__(self) -> None:
+        self.clock = Stopwatch()
+        self.examples = self.input_tokens = self.supervised_at_start = 0
+        self._pending: list[Tensor] = []
+        self._pending_examples = 0
+        self._logged = (0.0, 0, 0, 0, 0)
+        self._last_step = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.supervised_at_start = finetuner(pl_module).supervised_tokens
+        self._last_step = trainer.global_step
+        self._logged = (
+            self.clock.seconds,
+            trainer.global_step,
+            self.supervised_at_start,
+            self.input_tokens,
+            self.examples,
+        )
+        if pl_module.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.clock.start()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.clock.stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.clock.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self._pending.append(batch["attention_mask"].sum())
+        self._pending_examples += len(batch["input_ids"])
+        if trainer.global_step == self._last_step:
+            return
+        self._last_step = trainer.global_step
+        # The same two internals that Lightning's LearningRateMonitor reads, so that sys/ shares the axis of train/.
+        if trainer._logger_connector.should_update_logs:
+            self._log(trainer, pl_module, trainer.fit_loop.epoch_loop._batches_that_stepped)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.clock.stop()
+        self._count(trainer)
+
+    def supervised_tokens_per_second(self, module: LightningModule) -> float:
+        """Over the whole run so far."""
+        seen = finetuner(module).supervised_tokens - self.supervised_at_start
+        return seen / self.clock.seconds if self.clock.seconds else 0.0
+
+    def peak_memory_bytes(self, module: LightningModule) -> int:
+        if module.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(module.device)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def _count(self, trainer: Trainer) -> None:
+        """Counts wait on the device until they are wanted: reading each batch's would stall the accelerator."""
+        local = int(torch.stack(self._pending).sum()) if self._pending else 0
+        tokens, examples = reduced_sum([local, self._pending_examples], trainer)
+        self.input_tokens += tokens
+        self.examples += examples
+        self._pending, self._pending_examples = [], 0
+
+    def _log(self, trainer: Trainer, module: LightningModule, axis_step: int) -> None:
+        self._count(trainer)
+        supervised = finetuner(module).supervised_tokens
+        now = (self.clock.seconds, trainer.global_step, supervised, self.input_tokens, self.examples)
+        seconds, steps, targets, inputs, examples = (new - old for new, old in zip(now, self._logged, strict=True))
+        self._logged = now
+        metrics = {
+            "sys/supervised_tokens_per_second": targets / seconds,
+            "sys/input_tokens_per_second": inputs / seconds,
+            "sys/examples_per_second": examples / seconds,
+            "sys/step_seconds": seconds / max(steps, 1),
+            "sys/peak_memory_gib": self.peak_memory_bytes(module) / 2**30,
+            "sys/examples_seen": float(self.examples),
+            "sys/supervised_tokens_seen": float(supervised),
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=axis_step)
+
+
+class Stopwatch:
+    """Seconds between ``start`` and ``stop``, summed; either may be called twice."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._since: float | None = None
+
+    def start(self) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def stop(self) -> None:
+        self._before, self._since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        return self._before + (0.0 if self._since is None else time.monotonic() - self._since)
