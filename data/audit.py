@@ -1,0 +1,135 @@
+"""What is in the data, counted before training: one dictionary for the record, one page for the terminal."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
+WIDTH = 98
+LABELS_SHOWN = 12
+
+
+def audit_split(samples: Dataset, rows: int, context: int, label_names: list[str] | None) -> dict[str, Any]:
+    """Counts of one tokenized split.
+
+    Args:
+        samples: as ``Template.encode`` made them.
+        rows: how many rows they come from.
+        context: most tokens of a sample.
+        label_names: the classes, if any.
+
+    Returns:
+        ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets and their share of the tokens,
+        ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens) and, with
+        classes, ``labels``. A row that was cut into windows lost nothing.
+    """
+    if not len(samples):
+        empty = dict.fromkeys(QUANTILES, 0)
+        return {
+            "rows": rows,
+            "samples": 0,
+            "tokens": 0,
+            "supervised": 0,
+            "supervised_share": 0.0,
+            "length": empty,
+            "truncated": 0.0,
+        }
+    _, first = np.unique(np.asarray(samples["row"]), return_index=True)
+    lengths = np.asarray(samples["full_tokens"])[first]
+    tokens = int(sum(map(len, samples["input_ids"])))
+    supervised = int(sum(samples["supervised"]))
+    audit: dict[str, Any] = {
+        "rows": rows,
+        "samples": len(samples),
+        "tokens": tokens,
+        "supervised": supervised,
+        "supervised_share": supervised / tokens,
+        "length": {name: int(np.quantile(lengths, q, method="higher")) for name, q in QUANTILES.items()},
+        "truncated": 0.0,
+    }
+    if label_names is not None:
+        counts = np.bincount(np.asarray(samples["labels"]), minlength=len(label_names))
+        audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
+        audit["truncated"] = float((lengths > context).mean())
+    return audit
+
+
+def render_report(report: Mapping[str, Any]) -> str:
+    """The report as plain text, under 20 lines of a terminal of 100 columns."""
+    splits: Mapping[str, Mapping[str, Any]] = report["splits"]
+    lines = [
+        f"Data  {report['name']}",
+        f"      {report['template']}, context {report['context']}, pad {report['pad']}; {report['cache']}",
+        _table(splits),
+    ]
+    lines += _labels(splits)
+    lines += _scored(splits)
+    lines += _dropped(splits)
+    lines.append("  duplicates  " + _duplicates(report["duplicates"]))
+    lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
+    lines += [_fold(f"  note  {note}") for note in report["notes"]]
+    lines.append(_fold("  example  " + _middle(report["example"])))
+    return "\n".join(lines)
+
+
+def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
+    windowed = any(audit["samples"] != audit["rows"] for audit in splits.values())
+    head = ["rows", *(["windows"] if windowed else []), "tokens", "p50", "p90", "p99", "max", "cut off", "supervised"]
+    lines = ["  " + f"{'split':<11}" + "".join(f"{name:>11}" for name in head[: len(head) - 1]) + f"{head[-1]:>12}"]
+    for split, audit in splits.items():
+        cells = [f"{audit['rows']:,}", *([f"{audit['samples']:,}"] if windowed else []), f"{audit['tokens']:,}"]
+        cells += [f"{audit['length'][name]:,}" for name in QUANTILES]
+        cells.append(f"{audit['truncated']:.1%}")
+        supervised = f"{audit['supervised_share']:.1%}" if "labels" not in audit else "1 a row"
+        lines.append("  " + f"{split:<11}" + "".join(f"{cell:>11}" for cell in cells) + f"{supervised:>12}")
+    return "\n".join(
+        line[:2] + line[2:].replace("  ", "", 1) if windowed and len(line) > WIDTH else line for line in lines
+    )
+
+
+def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for split, audit in splits.items():
+        if "labels" in audit:
+            counts = sorted(audit["labels"].items(), key=lambda item: -item[1])
+            text = ", ".join(f"{name} {count:,}" for name, count in counts[:LABELS_SHOWN])
+            more = f", and {len(counts) - LABELS_SHOWN} more labels" if len(counts) > LABELS_SHOWN else ""
+            lines.append(_fold(f"  labels  {split}: {text}{more}"))
+    return lines
+
+
+def _scored(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    shares = [f"{split} {audit['chars_scored_share']:.2%}" for split, audit in splits.items() if "chars" in audit]
+    return [f"  characters scored  {', '.join(shares)}"] if shares else []
+
+
+def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    lines = []
+    for split, audit in splits.items():
+        if dropped := audit["dropped"]["rows"]:
+            reasons = ", ".join(f"{why} {count}" for why, count in audit["dropped"]["reasons"].items())
+            lines.append(_fold(f"  dropped  {split} {dropped:,} rows: {reasons}"))
+            lines.append(_fold(f"           first: {'; '.join(audit['dropped']['first'][:2])}"))
+    return lines
+
+
+def _duplicates(counts: Mapping[str, int]) -> str:
+    found = [f"{where} {count:,}" for where, count in counts.items() if count]
+    clean = [where for where, count in counts.items() if not count]
+    return "; ".join([*found, *([f"none {', '.join(clean)}"] if clean else [])])
+
+
+def _fold(text: str, lines: int = 2) -> str:
+    indent = " " * 6
+    return "\n".join(
+        textwrap.wrap(text, WIDTH, subsequent_indent=indent, max_lines=lines, placeholder=" ...", drop_whitespace=True)
+    )
+
+
+def _middle(example: str) -> str:
+    """An example on two lines with its marks kept: the beginning, and what stands around the end."""
+    flat = " ".join(example.split())
+    return flat if len(flat) <= 170 else f"{flat[:110]} [...] {flat[-50:]}"

@@ -1,0 +1,201 @@
+"""From a source to tokenized splits on disk, and everything the report says about them."""
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import tokenizers
+from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+from ..contracts.errors import UserError
+from .audit import audit_split
+from .duplicates import exact_duplicates, text_key
+from .rejections import BadRow, Rejections, Row
+from .sources import Source
+from .splits import Fractions, split_by_fraction
+from .template import Example, Template
+from .tokenizer import LoadedTokenizer
+
+ORDER = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that tokenized splits depend on.
+
+    Args:
+        source: where rows come from.
+        template: what a row means.
+        tokenizer: of the base.
+        context: most tokens of a sample.
+        fractions: shares of splits that the source has not.
+        on_bad_row: stop at a row that cannot be used, or leave it out.
+        seed: the data seed; matters only where rows are split by fraction.
+    """
+
+    source: Source
+    template: Template
+    tokenizer: LoadedTokenizer
+    context: int
+    fractions: Fractions
+    on_bad_row: Literal["error", "skip"]
+    seed: int
+
+    def fingerprint(self) -> str:
+        """A digest of which rows are in which split; independent of tokens and of where the source lies."""
+        shares = self.fractions.missing_from(self.source.splits())
+        parts = [self.source.digest(), shares, self.seed if shares else None, self.on_bad_row, self.template.settings()]
+        return _digest(parts)
+
+    def key(self, fingerprint: str) -> str:
+        """The cache's key: another tokenizer, template, context, code or data gives another one."""
+        code = [file.read_bytes().hex() for file in sorted(Path(__file__).parent.glob("*.py"))]
+        own = [inspect.getsource(type(part)) for part in (self.template, self.source)]
+        return _digest([fingerprint, self.tokenizer.digest(), self.context, code, own, tokenizers.__version__])
+
+    def build(self, folder: Path) -> dict[str, Any]:
+        """Read, check, split, tokenize and write every split.
+
+        Returns:
+            ``label_names``, ``splits`` and ``report``.
+
+        Raises:
+            UserError: a bad row under the policy ``error``, or a split without a supervised token.
+        """
+        rejections = {split: Rejections(self.on_bad_row) for split in ORDER}
+        splits = self._split(self._read(rejections))
+        train = [example for _, example in splits.get("train", [])]
+        label_names = self.template.label_names(train)
+        if label_names is not None and len(label_names) < 2:
+            raise UserError(
+                f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two classes "
+                "(train rows, or data.template.init_args.names)."
+            )
+        audits: dict[str, Any] = {}
+        keys: dict[str, list[bytes]] = {}
+        for split in (name for name in ORDER if name in splits):
+            examples = self._fitting(splits[split], label_names, rejections[split])
+            samples = self._tokenize(examples, label_names)
+            keys[split] = [text_key(*self.template.texts(example)) for example in examples]
+            audits[split] = audit_split(samples, len(examples), self.context, label_names)
+            audits[split]["dropped"] = rejections[split].as_dict()
+            audits[split] |= self._characters(samples, examples)
+            self._require_targets(split, audits[split])
+            with _no_progress_bars():
+                samples.remove_columns(["row", "full_tokens", "supervised"]).save_to_disk(str(folder / split))
+            if split == "train" or "example" not in audits:
+                audits.setdefault("example", self.template.show(samples[0], self.tokenizer.tokenizer, label_names))
+        example = audits.pop("example")
+        report = {"splits": audits, "duplicates": exact_duplicates(keys), "example": example}
+        return {
+            "label_names": label_names,
+            "splits": list(audits),
+            "report": report | {"source": self.source.details()},
+        }
+
+    def encode(self, examples: Sequence[Example], label_names: list[str] | None) -> Dataset:
+        """Samples of checked rows, tokenized in memory."""
+        return self._tokenize(list(examples), label_names)
+
+    def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
+        splits: dict[str, list[tuple[Row, Example]]] = {}
+        for split in self.source.splits():
+            kept = splits[split] = []
+            for row in self.source.read(split, rejections[split]):
+                try:
+                    kept.append((row, self.template.read(row.fields, labelled=True)))
+                except BadRow as error:
+                    rejections[split](row.where, str(error))
+        return splits
+
+    def _split(self, splits: dict[str, list[tuple[Row, Example]]]) -> dict[str, list[tuple[str, Example]]]:
+        found = {split: [(row.where, example) for row, example in rows] for split, rows in splits.items()}
+        shares = self.fractions.missing_from(list(found))
+        if shares:
+            rows = found["train"]
+            strata = [example.get("name") for _, example in rows]
+            assigned = split_by_fraction(len(rows), shares, self.seed, strata)
+            for split in ("train", *shares):
+                found[split] = [row for row, own in zip(rows, assigned, strict=True) if own == split]
+        return found
+
+    def _fitting(
+        self, rows: Sequence[tuple[str, Example]], label_names: list[str] | None, rejections: Rejections
+    ) -> list[Example]:
+        kept: list[Example] = []
+        refusals = self.template.refusals([example for _, example in rows], label_names)
+        for (where, example), why in zip(rows, refusals, strict=True):
+            if why is None:
+                kept.append(example)
+            else:
+                rejections(where, why)
+        return kept
+
+    def _tokenize(self, examples: list[Example], label_names: list[str] | None) -> Dataset:
+        def encode(batch: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
+            rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+            samples = self.template.encode(rows, self.tokenizer.tokenizer, self.context, label_names)
+            columns: dict[str, list[Any]] = {
+                name: [sample[name] for sample in samples] for name in (samples or [{}])[0]
+            }
+            if columns:
+                columns["row"] = [positions[row] for row in columns["row"]]
+                for name in {"input_ids", "token_type_ids"} & columns.keys():
+                    columns[name] = [np.asarray(ids, dtype=np.int32) for ids in columns[name]]
+                if isinstance(columns["labels"][0], list):
+                    columns["labels"] = [np.asarray(ids, dtype=np.int32) for ids in columns["labels"]]
+            return columns
+
+        rows = Dataset.from_list(examples)
+        # An explicit fingerprint spares `datasets` from pickling this object to find a key for a cache that is ours.
+        return rows.map(
+            encode,
+            batched=True,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            new_fingerprint="finelab",
+            desc="Tokenize",
+        )
+
+    def _characters(self, samples: Dataset, examples: Sequence[Example]) -> dict[str, Any]:
+        if "chars" not in samples.column_names:
+            return {}
+        texts = [text for example in examples for text in self.template.texts(example)]
+        chars, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
+        scored = sum(samples["chars"])
+        return {
+            "chars": chars,
+            "bytes": size,
+            "chars_scored": scored,
+            "chars_scored_share": scored / chars if chars else 0.0,
+        }
+
+    def _require_targets(self, split: str, audit: Mapping[str, Any]) -> None:
+        if audit["supervised"] == 0:
+            raise UserError(
+                f"{self.source.name}: the {split} split has no supervised token ({audit['rows']} rows, "
+                f"{audit['dropped']['rows']} dropped); there is nothing to learn or to measure. Give it usable rows, "
+                f"or leave the split out of data.source."
+            )
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Writing takes no time worth a bar."""
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            enable_progress_bars()
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,105 @@
+"""From a row's columns to tokens and targets."""
+
+import difflib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from .rejections import BadRow
+
+Example = dict[str, Any]
+"""The checked columns of a row, as ``Template.read`` returned them."""
+
+
+class Template(ABC):
+    """What a row means.
+
+    Subclasses keep their arguments as attributes of the same names: those attributes are part of the cache's key.
+    """
+
+    @abstractmethod
+    def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
+        """Check one row and take what is needed.
+
+        Args:
+            fields: column -> value.
+            labelled: False for rows to predict, which need the texts alone.
+
+        Raises:
+            BadRow: the row cannot be used.
+        """
+
+    @abstractmethod
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: PreTrainedTokenizerBase,
+        context: int,
+        label_names: list[str] | None,
+    ) -> list[Example]:
+        """Tokens of some rows, in order; a row may give several samples.
+
+        Returns:
+            Per sample: ``row`` (position in ``examples``), ``input_ids``, ``labels`` (int, or as long as ``input_ids``),
+            ``full_tokens`` (of the whole row, before any cut), ``supervised`` (how many targets), and optionally
+            ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for).
+        """
+
+    @abstractmethod
+    def texts(self, example: Example) -> tuple[str, ...]:
+        """The texts that make two rows the same row."""
+
+    @abstractmethod
+    def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
+        """One sample decoded, its supervised part between « and »."""
+
+    def label_names(self, train: Sequence[Example]) -> list[str] | None:
+        """The classes in the order of their indices; None where there are none."""
+        return None
+
+    def refusals(self, examples: Sequence[Example], label_names: list[str] | None) -> list[str | None]:
+        """Per row of a split, why it does not fit to the training split; None where it does."""
+        return [None] * len(examples)
+
+    def settings(self) -> dict[str, object]:
+        """What the tokens depend on, as JSON."""
+        return {"template": f"{type(self).__module__}.{type(self).__qualname__}", **vars(self)}
+
+
+def column(fields: Mapping[str, object], name: str) -> object:
+    """A column's value.
+
+    Raises:
+        BadRow: there is no such column; the nearest one is named.
+    """
+    if name not in fields:
+        near = difflib.get_close_matches(name, list(fields), 1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(repr, list(fields)[:12])) or 'none'}"
+        )
+        raise BadRow(f"no column {name!r} ({hint})")
+    return fields[name]
+
+
+def text_column(fields: Mapping[str, object], name: str) -> str:
+    """A column's text.
+
+    Raises:
+        BadRow: missing, of another type, empty, or with characters that no text holds.
+    """
+    value = column(fields, name)
+    if not isinstance(value, str):
+        raise BadRow(f"the column {name!r} holds no text ({type(value).__name__} {str(value)[:40]!r})")
+    if not value.strip():
+        raise BadRow(f"the text in column {name!r} is empty")
+    if "\x00" in value:
+        raise BadRow(f"the text in column {name!r} holds a NUL character (at {value.index(chr(0)) + 1})")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(
+            f"the text in column {name!r} is not valid Unicode (lone surrogate at character {error.start + 1})"
+        ) from None
+    return value

@@ -1,0 +1,51 @@
+"""Tokenized samples as flat arrays, so that fetching a row costs no conversion."""
+
+import numpy as np
+from datasets import Dataset as ArrowDataset
+from torch.utils.data import Dataset
+
+Sample = dict[str, np.ndarray | int]
+
+RAGGED = ("input_ids", "token_type_ids")
+COUNTS = ("chars", "bytes")
+
+
+class TokenDataset(Dataset[Sample]):
+    """The samples of one split.
+
+    Args:
+        samples: the tokenized split; ``input_ids`` and ``labels`` (a list or an integer), see ``Template.encode``.
+    """
+
+    def __init__(self, samples: ArrowDataset) -> None:
+        self.size = len(samples)
+        ragged = [*(name for name in RAGGED if name in samples.column_names)]
+        self.labels_per_token = hasattr(samples.features["labels"], "feature")
+        if self.labels_per_token:
+            ragged.append("labels")
+        self.columns = {name: _flat(samples, name) for name in ragged}
+        scalars = [name for name in COUNTS if name in samples.column_names]
+        if not self.labels_per_token:
+            scalars.append("labels")
+        self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
+        self.lengths = np.diff(self.columns["input_ids"][1])
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = {"sample_id": index, "source_id": 0}
+        for name, (values, offsets) in self.columns.items():
+            sample[name] = values[offsets[index] : offsets[index + 1]]
+        for name, values in self.scalars.items():
+            sample[name] = int(values[index])
+        return sample
+
+
+def _flat(samples: ArrowDataset, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All values of a ragged column, shape [tokens], and where each row begins, shape [rows + 1]."""
+    lists = samples.data.column(name)
+    values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in lists.chunks]
+    sizes = [np.diff(chunk.offsets.to_numpy()) for chunk in lists.chunks]
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), *sizes]).cumsum()
+    return np.concatenate(values) if values else np.zeros(0, dtype=np.int32), offsets

@@ -1,0 +1,64 @@
+"""The tokenizer of a base, and which token fills up its batches."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from ..contracts.errors import UserError
+from ..contracts.uri import resolve
+
+
+@dataclass(frozen=True)
+class LoadedTokenizer:
+    """A tokenizer that can pad.
+
+    Args:
+        tokenizer: right-padding.
+        base: as the user named it.
+        pad: what the report says about the pad token.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    base: str
+    pad: str
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.convert_tokens_to_ids(str(self.tokenizer.pad_token)))
+
+    def digest(self) -> str:
+        """Of everything that decides about ids: two folders with the same tokenizer have the same."""
+        backend = self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else self.tokenizer.get_vocab()
+        specials = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
+        content = json.dumps([type(self.tokenizer).__name__, backend, specials], sort_keys=True, default=str)
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+def load_tokenizer(base: str) -> LoadedTokenizer:
+    """The tokenizer that belongs to a base; code from the hub is never run.
+
+    A tokenizer without a pad token pads with its unknown token, else with its end of sequence: an existing id, so that
+    no embedding has to grow, and pads are masked anyway.
+
+    Raises:
+        UserError: no tokenizer there, or none of these tokens.
+    """
+    path = resolve(base).path
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, padding_side="right")
+    except (OSError, ValueError, ImportError) as error:
+        raise UserError(
+            f"model.base {base!r} gave no tokenizer ({str(error).strip().splitlines()[0]}); a base needs its tokenizer "
+            "files (tokenizer.json and tokenizer_config.json) beside its weights."
+        ) from error
+    if tokenizer.pad_token is not None:
+        return LoadedTokenizer(tokenizer, base, f"{tokenizer.pad_token} (its own)")
+    for kind in ("unk_token", "eos_token"):
+        if (token := getattr(tokenizer, kind)) is not None:
+            tokenizer.pad_token = token
+            return LoadedTokenizer(
+                tokenizer, base, f"{token} (its {kind.removesuffix('_token')}: it has none of its own)"
+            )
+    raise UserError(f"The tokenizer of {base!r} has no pad, unknown or end token to pad with; add a pad token to it.")
