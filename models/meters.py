@@ -83,9 +83,8 @@ class LanguageModelMeter(Meter):
     def compute(self) -> dict[str, float]:
         nll = self.mean_nll()
         found = {"nll": nll, "perplexity": math.exp(min(nll, 700.0))}
-        chars, size = self.chars.compute(), self.bytes.compute()
-        if chars > 0:
-            bits = self.nll.compute() / math.log(2)
+        if self.chars.update_called:
+            bits, chars, size = self.nll.compute() / math.log(2), self.chars.compute(), self.bytes.compute()
             found |= {"bits_per_char": (bits / chars).item(), "bits_per_byte": (bits / size).item()}
         return found
 

@@ -1,7 +1,7 @@
 """One label per text, or per pair of texts. Legend: B rows, T tokens, H hidden width, C labels."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
