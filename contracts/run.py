@@ -1,0 +1,94 @@
+"""One run and its directory: made once, never shared with another run, never overwritten."""
+
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .seeds import Seeds
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True)
+class RunPlace:
+    """The ``run`` key of a configuration.
+
+    Args:
+        root: folder that holds the runs.
+        name: the run's folder in it; by default the config file's stem, the date and the time.
+    """
+
+    root: str = "runs"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the callbacks of a run may know about it.
+
+    Args:
+        directory: where everything that the run leaves is written; it exists.
+        config: the resolved configuration as it stands in config.yaml.
+        command: the command line, program first.
+        evaluate_test: whether the test split may be read at the end.
+        seeds: the replicate.
+    """
+
+    directory: Path
+    config: dict[str, Any] = field(repr=False)
+    command: tuple[str, ...]
+    evaluate_test: bool
+    seeds: Seeds
+
+
+def create_run(root: str | Path, name: str | None, stem: str) -> Path:
+    """Make the directory of a new run.
+
+    ``mkdir`` is atomic, so two processes that start in the same second get two directories.
+
+    Args:
+        root: folder that holds the runs.
+        name: the user's name for the run, or None for ``<stem>-<date>-<time>``.
+        stem: what the default name starts with.
+
+    Raises:
+        UserError: the name is taken, cannot be a folder name, or the root cannot be written.
+    """
+    root = Path(root).expanduser()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if name is not None:
+            return _create_named(root, name)
+        stamped = f"{re.sub('[^A-Za-z0-9._-]+', '-', stem).strip('.-') or 'run'}-{time.strftime('%Y%m%d-%H%M%S')}"
+        for attempt in range(1, 10_000):
+            directory = root / (stamped if attempt == 1 else f"{stamped}-{attempt}")
+            try:
+                directory.mkdir()
+                return directory
+            except FileExistsError:
+                continue
+    except OSError as error:
+        raise UserError(
+            f"The run's directory cannot be made under run.root={str(root)!r}: {error.strerror}. Give a folder that can "
+            "be written, for example --run.root runs."
+        ) from error
+    raise UserError(f"{root} already holds thousands of runs named {stamped}; give this one a name with --run.name.")
+
+
+def _create_named(root: Path, name: str) -> Path:
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"run.name={name!r} cannot be a run's folder name: use 1 to 64 letters, digits, dots, dashes and "
+            "underscores, and start with a letter or digit. The folder that holds the runs is run.root."
+        )
+    try:
+        (root / name).mkdir()
+    except FileExistsError as error:
+        raise UserError(
+            f"The run {root / name} exists already and is never overwritten. Give another run.name, leave it out to "
+            "get a name with date and time, or remove that folder yourself."
+        ) from error
+    return root / name

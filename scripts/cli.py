@@ -1,0 +1,75 @@
+"""The ``finelab`` command: reads the arguments, refuses what it can without torch, then starts Lightning's CLI."""
+
+import sys
+from collections.abc import Sequence
+
+from ..contracts.errors import UserError
+
+HELP = """\
+usage: finelab {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+
+The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
+
+commands:
+  fit        train; evaluate before and after; leave a run directory
+  validate   evaluate on the validation split
+  test       evaluate on the test split
+  predict    read examples from a file or from stdin, write predictions
+
+options:
+  -c CONFIG              a YAML file, or pkg://finelab.configs/quickstart.yaml for one that is shipped; several are
+                         merged from left to right over the shipped defaults.yaml
+  --KEY VALUE            one value, e.g. --trainer.max_epochs 5; lists are appended to with +=, e.g.
+                         --model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01
+  --run RUN              validate, test, predict: take configuration and weights from a run directory
+  --input FILE|-         predict: JSONL or CSV; - reads JSONL from stdin
+  --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout
+  --trust-module NAME    let a configuration name classes of your own package; may be repeated
+  --print_config         print the resolved configuration and stop
+  --version              print the version and stop
+
+examples:
+  finelab fit -c configs/quickstart.yaml
+  finelab test --run runs/RUN
+  finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 on success, 1 if a predictable end failed, 2 for anything that the user can put right, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"finelab {version('finelab')}")
+        return 0
+    try:
+        return run_command(arguments)
+    except UserError as error:
+        print(f"finelab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("finelab: interrupted.", file=sys.stderr)
+        return 130
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def run_command(arguments: list[str]) -> int:
+    from .invocation import read_invocation
+    from .precheck import precheck
+
+    invocation = read_invocation(arguments)
+    precheck(invocation)
+
+    from .lightning_cli import execute  # torch and Lightning take seconds: only now, when nothing cheap is wrong
+
+    execute(invocation)
+    return 0

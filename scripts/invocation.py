@@ -1,0 +1,164 @@
+"""What a command line says, read without torch: our own options apart, the rest for Lightning's parser."""
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contracts.errors import UserError
+from ..contracts.uri import package_path
+
+COMMANDS = ("fit", "validate", "test", "predict")
+OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--config", "-c")
+WEIGHTS = Path("checkpoints") / "best"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One command line.
+
+    Args:
+        command: fit, validate, test or predict.
+        arguments: what Lightning's parser gets, the command first and config files resolved to paths.
+        configs: the config files from left to right.
+        trusted: packages that a configuration may name beside the allowed ones.
+        run: the run directory that configuration and weights come from.
+        input: predict reads this file, or stdin for "-".
+        output: predict writes this file, or stdout for "-".
+        written: the command line as it was typed.
+    """
+
+    command: str
+    arguments: tuple[str, ...]
+    configs: tuple[Path, ...]
+    trusted: tuple[str, ...]
+    run: Path | None
+    input: str | None
+    output: str | None
+    written: tuple[str, ...]
+
+    @property
+    def stem(self) -> str:
+        """What the default run name starts with."""
+        return self.configs[-1].stem if self.configs else self.command
+
+    def options(self) -> Iterator[tuple[str, str | None]]:
+        """Every ``--key value`` for Lightning's parser, without the dashes; the value is None where none follows."""
+        words = self.arguments[1:]
+        for position, word in enumerate(words):
+            if word.startswith("--"):
+                key, equals, value = word[2:].partition("=")
+                following = words[position + 1] if position + 1 < len(words) else None
+                if not equals and following is not None and not following.startswith("--"):
+                    value, equals = following, "="
+                yield key, value if equals else None
+
+
+def read_invocation(argv: list[str]) -> Invocation:
+    """Sort a command line into our options and Lightning's.
+
+    Raises:
+        UserError: an unknown command, an option without its value, a run or config file that is not there.
+    """
+    command = argv[0]
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
+        raise UserError(f"{command!r} is no command; the command comes first: {', '.join(COMMANDS)}; {hint}")
+    taken: dict[str, list[str]] = {name: [] for name in OWN_OPTIONS}
+    rest: list[str] = []
+    configs: list[Path] = []
+    words = iter(argv[1:])
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in OWN_OPTIONS:
+            rest.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if not value:
+            raise UserError(f"{name} on the command line needs a value; finelab --help shows which.")
+        if name in ("-c", "--config"):
+            configs.append(config_path(value))
+            rest += ["-c", str(configs[-1])]
+        else:
+            taken[name].append(value)
+    run = read_run(command, last(taken, "--run"))
+    if run is not None:
+        configs.insert(0, run / "config.yaml")
+        rest = ["-c", str(run / "config.yaml"), *rest]
+    check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
+    return Invocation(
+        command=command,
+        arguments=(command, *rest),
+        configs=tuple(configs),
+        trusted=tuple(taken["--trust-module"]),
+        run=run,
+        input=last(taken, "--input"),
+        output=last(taken, "--output"),
+        written=("finelab", *argv),
+    )
+
+
+def last(taken: dict[str, list[str]], name: str) -> str | None:
+    return taken[name][-1] if taken[name] else None
+
+
+def config_path(value: str) -> Path:
+    """The file behind the value of -c.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = package_path(value) if value.startswith("pkg://") else Path(value).expanduser()
+    if path.is_file():
+        return path
+    folder = path.parent
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.iterdir()] if folder.is_dir() else [], 1)
+    hint = f"did you mean {folder / near[0]}?" if near else f"looked from {Path.cwd()}."
+    what = "is a folder, not a config file" if path.is_dir() else "does not exist"
+    raise UserError(f"The config file {value!r} given by -c on the command line {what}; {hint}")
+
+
+def read_run(command: str, value: str | None) -> Path | None:
+    """The run directory of validate, test and predict.
+
+    Raises:
+        UserError: it lacks its configuration or its weights, or the command is fit.
+    """
+    if value is None:
+        return None
+    if command == "fit":
+        raise UserError(
+            f"--run {value} on the command line is for validate, test and predict; fit makes a run: name it with "
+            "--run.name and say where with --run.root."
+        )
+    run = Path(value).expanduser()
+    missing = [str(part) for part in (Path("config.yaml"), WEIGHTS) if not (run / part).exists()]
+    if not missing:
+        return run
+    folder = run.parent if run.parent.is_dir() else Path("runs")
+    names = [p.name for p in folder.iterdir() if (p / "config.yaml").exists()] if folder.is_dir() else []
+    near = difflib.get_close_matches(run.name, names, 1)
+    hint = f"did you mean {folder / near[0]}?" if near else "give the directory that a finished finelab fit printed."
+    what = f"it has no {' and no '.join(missing)}" if run.is_dir() else "there is no such folder"
+    raise UserError(f"--run {value} on the command line is not a finished run: {what}; {hint}")
+
+
+def check_predict_options(command: str, source: str | None, target: str | None) -> None:
+    """Refuse --input and --output elsewhere, and predict without them.
+
+    Raises:
+        UserError: as said.
+    """
+    if command != "predict":
+        given = [name for name, value in (("--input", source), ("--output", target)) if value is not None]
+        if given:
+            raise UserError(f"{' and '.join(given)} on the command line belong to predict, not to {command}.")
+        return
+    for name, value in (("--input", source), ("--output", target)):
+        if value is not None and value != "-" and Path(value).suffix not in (".jsonl", ".csv"):
+            raise UserError(f"{name} {value} on the command line must end in .jsonl or .csv, or be - for JSONL.")
+    if source is not None and source != "-" and not Path(source).is_file():
+        raise UserError(f"--input {source} on the command line does not exist; looked from {Path.cwd()}.")
+    if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
+        raise UserError(f"--output {target} cannot be written: the folder {Path(target).absolute().parent} is missing.")

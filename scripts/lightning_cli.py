@@ -1,0 +1,253 @@
+"""LightningCLI as finelab uses it: three seeds, links between data and model, and a run directory of our own.
+
+Imported only when a command runs, since it brings torch and Lightning with it.
+"""
+
+import importlib.resources
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from ..callbacks.standard import standard_callbacks
+from ..contracts.errors import UserError
+from ..contracts.files import write_atomically
+from ..contracts.run import Run, RunPlace, create_run
+from ..contracts.seeds import Seeds
+from ..models.finetuner import FineTuner
+from . import allowlist
+from .errors import explain, explain_building
+from .invocation import WEIGHTS, Invocation
+from .logger import RunLogger
+from .predictions import prepare_predictions, write_predictions
+from .results import show_metrics, write_test_metrics
+
+RUN_DIRECTORY = "FINELAB_RUN_DIRECTORY"
+"""Set for the processes that Lightning starts for the other ranks, so that all share the first one's directory."""
+
+
+def all_seeds(seeds: int | dict[str, int]) -> dict[str, int]:
+    """The one place where one integer or three become three.
+
+    Raises:
+        ValueError: some of the three are missing, or there are others.
+    """
+    if isinstance(seeds, dict) and set(seeds) != {"data", "init", "train"}:
+        raise ValueError(f"seeds takes one integer, or all three of data, init and train; got {seeds}")
+    return Seeds.of(seeds).as_dict()
+
+
+def data_seed(seeds: int | dict[str, int]) -> int:
+    return all_seeds(seeds)["data"]
+
+
+class Parser(LightningArgumentParser):
+    """Hands every message to ``explain`` instead of printing the usage and leaving."""
+
+    invocation: Invocation
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        if not self.exit_on_error:  # a nested parser: jsonargparse catches this and adds where it was
+            return super().error(message, ex)
+        raise UserError(explain(message, self.invocation)) from ex
+
+
+class LoadWeights(Callback):
+    """Puts a run's best weights into the model once it is built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, FineTuner)
+        pl_module.load_folder(self.folder)
+
+    on_validation_start = on_test_start = on_predict_start = load
+
+
+class FinelabCLI(LightningCLI):
+    """Parses, instantiates and runs one command."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self.invocation = invocation
+        self.directory: Path | None = None
+        defaults = str(importlib.resources.files("finelab.configs") / "defaults.yaml")
+        parser_class = type("Parser", (Parser,), {"invocation": invocation})
+        super().__init__(
+            model_class=FineTuner,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            parser_class=parser_class,
+            parser_kwargs={
+                "prog": "finelab",
+                **{c: {"default_config_files": [defaults], "allow_abbrev": False} for c in self.subcommands()},
+            },
+            args=list(invocation.arguments),
+        )
+
+    # ---- parsing
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        shown_by_us = {"validate": {"verbose"}, "test": {"verbose"}, "predict": {"return_predictions"}}
+        return {name: skip | shown_by_us.get(name, set()) for name, skip in LightningCLI.subcommands().items()}
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Leaves out seed_everything, which pairs no data order; ``seeds`` stands in its place."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--seeds", type=int | dict[str, int], default=1, help="one integer, or {data, init, train}")
+        parser.add_class_arguments(RunPlace, "run")
+        parser.add_argument("--evaluate_test", type=bool, default=False, help="read the test split after training")
+        parser.link_arguments("seeds", "model.init_args.seeds", compute_fn=all_seeds)
+        parser.link_arguments("seeds", "data.init_args.seed", compute_fn=data_seed)
+        parser.link_arguments("model.init_args.base", "data.init_args.base")
+        parser.link_arguments("data.label_names", "model.init_args.labels", apply_on="instantiate")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _set_seed(self) -> None:
+        """Nothing to do: every draw has a seed of its own, derived from ``seeds``."""
+
+    # ---- building
+
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise UserError(explain_building(error, self.invocation)) from error
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        callbacks = as_list(config["callbacks"])
+        forced: dict[str, Any] = {"use_distributed_sampler": False, "logger": config["logger"] or False}
+        if self.subcommand == "fit":
+            run = self.start_run()
+            callbacks += standard_callbacks(run)
+            forced["default_root_dir"] = run.directory
+            if config["logger"] in (None, True):
+                forced["logger"] = RunLogger(run.directory)
+        elif self.invocation.run is not None:
+            callbacks.append(LoadWeights(self.invocation.run / WEIGHTS))
+        if self.subcommand == "predict":
+            forced |= {"devices": 1, "num_nodes": 1}  # one stream of rows, in input order
+            if self.invocation.output in (None, "-"):
+                forced["enable_progress_bar"] = False
+        forced["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in callbacks)
+        try:
+            return super().instantiate_trainer(callbacks=callbacks, **forced, **kwargs)
+        except BaseException:
+            self.remove_run()
+            raise
+
+    def start_run(self) -> Run:
+        """Everything but the trainer is built by now, so that a wrong configuration leaves no directory."""
+        config = self.resolved_config()
+        place = config["run"]
+        directory = shared_directory(place["root"], place["name"])
+        if directory is None:
+            directory = self.directory = create_run(place["root"], place["name"], self.invocation.stem)
+            os.environ[RUN_DIRECTORY] = str(directory.absolute())
+            header = f"# {' '.join(self.invocation.written)}\n"
+            write_atomically(directory / "config.yaml", header + yaml.safe_dump(config, sort_keys=False))
+        return Run(
+            directory=directory,
+            config=config,
+            command=self.invocation.written,
+            evaluate_test=config["evaluate_test"],
+            seeds=Seeds.of(config["seeds"]),
+        )
+
+    def resolved_config(self) -> dict[str, Any]:
+        """Every value as it was used; loadable again with -c, so without link targets and Lightning's arguments."""
+        assert self.subcommand is not None
+        parser = self._parser(self.subcommand)
+        config = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
+        for argument in self._subcommand_method_arguments[self.subcommand]:
+            config.pop(argument, None)
+        return config | {"seeds": all_seeds(config["seeds"])}
+
+    # ---- running
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except (UserError, MisconfigurationException) as error:
+            if self.trainer.global_step == 0:
+                self.remove_run()
+            raise UserError(str(error)) from error
+
+    def validate(self, **arguments: Any) -> None:
+        show_metrics(self.trainer.validate(verbose=False, **arguments))
+
+    def test(self, **arguments: Any) -> None:
+        metrics = self.trainer.test(verbose=False, **arguments)
+        show_metrics(metrics)
+        if self.invocation.run is not None and self.trainer.is_global_zero:
+            write_test_metrics(self.invocation, metrics)
+
+    def predict(self, **arguments: Any) -> None:
+        prepare_predictions(self.datamodule, self.invocation)
+        batches = self.trainer.predict(return_predictions=True, **arguments)
+        write_predictions(self.datamodule, batches or [], self.invocation)
+
+    def remove_run(self) -> None:
+        """Take away the directory of a run that ended before its first step."""
+        if self.directory is not None:
+            shutil.rmtree(self.directory)
+
+
+def as_list(callbacks: Callback | list[Callback] | None) -> list[Callback]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list) else [callbacks]
+
+
+def shared_directory(root: str, name: str | None) -> Path | None:
+    """The directory that another rank has made for this run; None in the process that makes it.
+
+    Raises:
+        UserError: the ranks were not started by Lightning and the run has no name that they could share.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        return None
+    if RUN_DIRECTORY in os.environ:
+        return Path(os.environ[RUN_DIRECTORY])
+    if int(os.environ.get("RANK", os.environ["LOCAL_RANK"])) == 0:
+        return None
+    if name is None:
+        raise UserError(
+            "run.name is missing: processes that a launcher such as torchrun has started cannot agree on a default "
+            "name. Give one with --run.name."
+        )
+    return Path(root).expanduser() / name
+
+
+def without_advertisement(record: logging.LogRecord) -> bool:
+    return "litlogger" not in record.getMessage()
+
+
+def execute(invocation: Invocation) -> None:
+    """Run one command from its invocation to its end.
+
+    Raises:
+        UserError: whatever the user can put right; a run that fails so before its first step leaves nothing.
+    """
+    allowlist.enforce(invocation.trusted)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(without_advertisement)
+    try:
+        FinelabCLI(invocation)
+    finally:
+        os.environ.pop(RUN_DIRECTORY, None)

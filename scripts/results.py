@@ -1,0 +1,26 @@
+"""Metrics of validate and test: a small table, and test.json in the run."""
+
+import json
+from collections.abc import Sequence
+
+from ..contracts.files import write_atomically
+from .invocation import Invocation
+
+Metrics = Sequence[dict[str, float]]
+
+
+def show_metrics(metrics: Metrics) -> None:
+    """Print one line per metric."""
+    values = {name: value for part in metrics for name, value in part.items()}
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        print(f"{name:<{width}}  {value:.6g}")
+
+
+def write_test_metrics(invocation: Invocation, metrics: Metrics) -> None:
+    """Write the metrics into the run that was tested, whole or not at all."""
+    assert invocation.run is not None
+    path = invocation.run / "test.json"
+    values = {name: value for part in metrics for name, value in part.items()}
+    write_atomically(path, json.dumps({"metrics": values, "command": list(invocation.written)}, indent=2) + "\n")
+    print(f"written to {path}")
