@@ -3,9 +3,10 @@
 import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def exports_by_file_name(package: str, *folders: str) -> Callable[[str], object]:
+def exports_by_file_name(package: str, *folders: str) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package whose files are named after their one public class.
 
     ``RDrop`` is found in ``rdrop.py`` and ``LinearProbe`` in ``linear_probe.py``, imported when first asked for, so
@@ -22,7 +23,7 @@ def exports_by_file_name(package: str, *folders: str) -> Callable[[str], object]
                 parent = package if file.parent == folder else f"{package}.{file.parent.name}"
                 modules.setdefault(file.stem.replace("_", ""), f"{parent}.{file.stem}")
 
-    def find(name: str) -> object:
+    def find(name: str) -> Any:
         path = modules.get(name.lower()) if name[:1].isupper() else None
         if path is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

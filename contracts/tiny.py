@@ -84,7 +84,7 @@ def write_folder(family: str, folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in specials.values()])
-    ids = {name: (token, tokenizer.token_to_id(token)) for name, token in specials.items()}
+    ids = {name: (token, len(alphabet) + i) for i, (name, token) in enumerate(specials.items())}
     if family == "bert":
         tokenizer.post_processor = processors.BertProcessing(ids["sep_token"], ids["cls_token"])
     elif family == "llama":

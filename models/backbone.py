@@ -115,7 +115,7 @@ def constructor_options(config) -> tuple[str, ...]:
 
 def fit_vocabulary(model: PreTrainedModel, location: Location) -> tuple[str, ...]:
     """Grow the embedding where the tokenizer has ids beyond it; padded larger embeddings are left as they are."""
-    tokens, rows = len(AutoTokenizer.from_pretrained(location.path)), model.get_input_embeddings().weight.shape[0]
+    tokens, rows = len(AutoTokenizer.from_pretrained(location.path)), model.get_input_embeddings().num_embeddings
     if tokens <= rows:
         return ()
     model.resize_token_embeddings(tokens)

@@ -1,8 +1,9 @@
 """Next-token prediction. Legend: B rows, T tokens, N supervised positions, V vocabulary."""
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..contracts.batch import MODEL_INPUTS, Batch
 from .finetuner import FineTuner
@@ -26,7 +27,9 @@ class CausalLM(FineTuner):
         self.read: list[Tensor] = []
 
     def build(self, backbone: nn.Module) -> nn.Module:
-        backbone.get_output_embeddings().register_forward_pre_hook(self.keep_hidden)
+        layer = cast(PreTrainedModel, backbone).get_output_embeddings()
+        assert layer is not None
+        layer.register_forward_pre_hook(self.keep_hidden)
         return backbone
 
     def keep_hidden(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

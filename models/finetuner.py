@@ -10,14 +10,14 @@ forward, probe or loader shifts no later dropout mask.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftConfig
 from torch import Tensor, nn
@@ -236,13 +236,13 @@ class FineTuner(L.LightningModule):
         for p in parameters:
             p.grad = None
         unit, self.unit, self.replaying = self.unit, self.window.unit, True
-        strategy = self.trainer.strategy
+        strategy, last = self.trainer.strategy, len(self.window.batches) - 1
         for turn, batch in enumerate(self.window.batches):
-            is_last = turn == len(self.window.batches) - 1
-            silent = isinstance(strategy, ParallelStrategy) and not is_last
             self.window.turn = turn
-            with strategy.block_backward_sync() if silent else nullcontext():
-                strategy.training_step(batch, turn).backward()
+            with no_sync(strategy) if turn < last else nullcontext():
+                loss = strategy.training_step(batch, turn)
+                assert isinstance(loss, Tensor)
+                loss.backward()
         self.scale_gradients(parameters, self.window.unit * self.trainer.world_size / self.window.tokens)
         self.unit, self.replaying = unit, False
         self.add_parameter_terms(parameters)
@@ -255,10 +255,10 @@ class FineTuner(L.LightningModule):
         return Scored.of(outputs.logits, targets, rows)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.meters["val"].update(self.score(batch), batch)
+        self.stage_meter("val").update(self.score(batch), batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.meters["test"].update(self.score(batch), batch)
+        self.stage_meter("test").update(self.score(batch), batch)
 
     def on_validation_epoch_end(self) -> None:
         self.log_meter("val")
@@ -266,9 +266,13 @@ class FineTuner(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_meter("test")
 
-    def log_meter(self, stage: str) -> None:
+    def stage_meter(self, stage: str) -> Meter:
         meter = self.meters[stage]
         assert isinstance(meter, Meter)
+        return meter
+
+    def log_meter(self, stage: str) -> None:
+        meter = self.stage_meter(stage)
         self.log_dict({f"{stage}/{name}": value for name, value in meter.compute().items()}, rank_zero_only=False)
         meter.reset()
 
@@ -316,6 +320,11 @@ class FineTuner(L.LightningModule):
     @abstractmethod
     def adapted(self) -> nn.Module:
         """The adapted backbone inside ``model``."""
+
+
+def no_sync(strategy: Strategy) -> AbstractContextManager[None]:
+    """Gradients of all but the window's last micro-batch stay on their rank."""
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
 
 
 def trained(optimizer: Optimizer) -> list[nn.Parameter]:

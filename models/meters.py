@@ -91,7 +91,9 @@ class LanguageModelMeter(Meter):
 
 def double_sum() -> SumMetric:
     """Float32 would lose the sixth digit over a few thousand batches."""
-    return SumMetric(nan_strategy="disable").set_dtype(torch.float64)
+    metric = SumMetric(nan_strategy="disable")
+    metric.set_dtype(torch.float64)
+    return metric
 
 
 def by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:

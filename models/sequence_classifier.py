@@ -1,11 +1,12 @@
 """One label per text, or per pair of texts. Legend: B rows, T tokens, H hidden width, C labels."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from ..contracts.batch import MODEL_INPUTS, Batch
 from ..contracts.errors import UserError
@@ -61,10 +62,11 @@ class SequenceClassifier(FineTuner):
         super().__init__(*args, **kwargs)
         if len(labels) < 2:
             raise UserError(f"A classifier needs at least two labels, and the data has {labels}.")
-        self.labels, self.pooling, self.head_dropout = list(labels), pooling, head_dropout
+        self.labels, self.head_dropout = list(labels), head_dropout
+        self.pooling: Pooling = pooling
 
     def build(self, backbone: nn.Module) -> nn.Module:
-        width = backbone.config.hidden_size
+        width = cast(PreTrainedModel, backbone).config.hidden_size
         return Classifier(backbone, Head(width, len(self.labels), self.head_dropout))
 
     @property

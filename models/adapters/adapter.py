@@ -53,7 +53,7 @@ class Adapter:
         stored = load_file(folder / WEIGHTS)
         expected = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if stored.keys() != expected.keys():
-            odd = sorted(stored.keys() ^ expected.keys())[0]
+            odd = min(stored.keys() ^ expected.keys())
             raise UserError(
                 f"{folder / WEIGHTS} holds {len(stored)} tensors and this adapter trains {len(expected)}; the first that "
                 f"differs is {odd!r}. Load it with the adapter that wrote it (config.yaml beside it)."

@@ -1,5 +1,7 @@
 """L2-SP: a pull towards the pretrained weights (Li, Grandvalet and Davoine, ICML 2018, arXiv:1802.01483)."""
 
+from typing import Any
+
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
@@ -36,11 +38,11 @@ class L2SP(Regularizer):
         self.head_weight = weight if head_weight is None else head_weight
 
     def attach(self, model: nn.Module) -> None:
-        self.products = [
-            (layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
+        self.products: list[tuple[Any, Any, float]] = [
+            (a.weight, layer.lora_B[name].weight, layer.scaling[name])
             for layer in model.modules()
             if isinstance(layer, LoraLayer)
-            for name in layer.lora_A.keys()
+            for name, a in layer.lora_A.items()
         ]
         heads = [module for module in model.modules() if isinstance(module, Fresh)]
         self.fresh = [p for head in heads for p in head.parameters() if p.requires_grad]
