@@ -96,7 +96,9 @@ class Documents(Template):
 
 def document_start(tokenizer: PreTrainedTokenizerBase) -> int | None:
     """The token before a document's first: BOS, else EOS, else none."""
-    return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    assert not isinstance(start, list | str)
+    return start
 
 
 def attribute(text: str, ends: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 WORD = re.compile(r"\w+")
 
@@ -14,7 +14,7 @@ def text_key(*texts: str) -> bytes:
     return hashlib.blake2b(normalised.encode(), digest_size=16).digest()
 
 
-def exact_duplicates(splits: dict[str, Iterable[bytes]]) -> dict[str, int]:
+def exact_duplicates(splits: Mapping[str, Iterable[bytes]]) -> dict[str, int]:
     """How often texts repeat.
 
     Args:

@@ -79,6 +79,7 @@ class Preparation:
             )
         audits: dict[str, Any] = {}
         keys: dict[str, list[bytes]] = {}
+        example = ""
         for split in (name for name in ORDER if name in splits):
             examples = self._fitting(splits[split], label_names, rejections[split])
             samples = self._tokenize(examples, label_names)
@@ -89,9 +90,7 @@ class Preparation:
             self._require_targets(split, audits[split])
             with _no_progress_bars():
                 samples.remove_columns(["row", "full_tokens", "supervised"]).save_to_disk(str(folder / split))
-            if split == "train" or "example" not in audits:
-                audits.setdefault("example", self.template.show(samples[0], self.tokenizer.tokenizer, label_names))
-        example = audits.pop("example")
+            example = example or self._example(samples, label_names)
         report = {"splits": audits, "duplicates": exact_duplicates(keys), "example": example}
         return {
             "label_names": label_names,
@@ -175,6 +174,11 @@ class Preparation:
             "chars_scored": scored,
             "chars_scored_share": scored / chars if chars else 0.0,
         }
+
+    def _example(self, samples: Dataset, label_names: list[str] | None) -> str:
+        lengths = np.asarray(samples["full_tokens"])
+        typical = int(np.argmin(np.abs(lengths - np.median(lengths))))
+        return self.template.show(samples[typical], self.tokenizer.tokenizer, label_names)
 
     def _require_targets(self, split: str, audit: Mapping[str, Any]) -> None:
         if audit["supervised"] == 0:

@@ -14,7 +14,7 @@ from .files import READERS, suffix_of
 from .rejections import Reject, Row
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import Dataset
 
 ALIASES = {
     "train": "train",
@@ -126,13 +126,13 @@ class HubSource(Source):
         return self.identifier
 
     @cached_property
-    def dataset(self) -> "DatasetDict":
+    def dataset(self) -> "dict[str, Dataset]":
         """The splits under our names.
 
         Raises:
             UserError: no such data set, or the hub cannot be reached.
         """
-        from datasets import DatasetDict, load_dataset
+        from datasets import load_dataset
         from datasets.exceptions import DatasetsError
 
         path, _, revision = self.identifier.partition("@")
@@ -147,10 +147,10 @@ class HubSource(Source):
         known = {ALIASES[str(key)]: loaded[key] for key in loaded if str(key) in ALIASES}
         if not known:
             raise UserError(f"{self.identifier} has the splits {list(loaded)}; one of {list(ALIASES)} is needed.")
-        return DatasetDict(known)
+        return known
 
     def splits(self) -> list[str]:
-        return [str(split) for split in self.dataset]
+        return list(self.dataset)
 
     def digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from datasets import load_from_disk
+from datasets import Dataset
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
@@ -75,7 +75,7 @@ class TextDataModule(LightningDataModule):
         context: int = 128,
         batch_size: int = 32,
         loader: LoaderOptions = LoaderOptions(),
-        splits: Fractions = Fractions(),
+        splits: Fractions = Fractions(),  # noqa: B008 - frozen
         on_bad_row: Literal["error", "skip"] = "error",
         seed: int = 1,
         cache_dir: str = "~/.cache/finelab/tokens",
@@ -201,7 +201,7 @@ class TextDataModule(LightningDataModule):
         data = TokenDataset(samples)
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         options = self._options("predict")
-        return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportArgumentType]
+        return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportReturnType]
 
     @cached_property
     def _preparation(self) -> Preparation:
@@ -217,7 +217,7 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def _datasets(self) -> dict[str, TokenDataset]:
         entry = self._entry
-        return {split: TokenDataset(load_from_disk(entry.folder / split)) for split in entry.meta["splits"]}
+        return {split: TokenDataset(Dataset.load_from_disk(entry.folder / split)) for split in entry.meta["splits"]}
 
     def _require(self, split: Split) -> TokenDataset:
         if split not in self._datasets:
@@ -231,7 +231,7 @@ class TextDataModule(LightningDataModule):
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
     def _batches(self, data: TokenDataset, sampler: Sampler[list[int]], name: str) -> DataLoader[Batch]:
-        return DataLoader(data, batch_sampler=sampler, **self._options(name))  # pyright: ignore[reportArgumentType]
+        return DataLoader(data, batch_sampler=sampler, **self._options(name))  # pyright: ignore[reportReturnType]
 
     def _options(self, name: str) -> dict[str, Any]:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.

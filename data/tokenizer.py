@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..contracts.errors import UserError
 from ..contracts.uri import resolve
@@ -26,13 +26,17 @@ class LoadedTokenizer:
 
     @property
     def pad_id(self) -> int:
-        return int(self.tokenizer.convert_tokens_to_ids(str(self.tokenizer.pad_token)))
+        pad = self.tokenizer.convert_tokens_to_ids(str(self.tokenizer.pad_token))
+        assert isinstance(pad, int)
+        return pad
 
     def digest(self) -> str:
         """Of everything that decides about ids: two folders with the same tokenizer have the same."""
-        backend = self.tokenizer.backend_tokenizer.to_str() if self.tokenizer.is_fast else self.tokenizer.get_vocab()
-        specials = {name: str(token) for name, token in self.tokenizer.special_tokens_map.items()}
-        content = json.dumps([type(self.tokenizer).__name__, backend, specials], sort_keys=True, default=str)
+        tokenizer = self.tokenizer
+        fast = isinstance(tokenizer, PreTrainedTokenizerFast)
+        backend = tokenizer.backend_tokenizer.to_str() if fast else tokenizer.get_vocab()
+        specials = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        content = json.dumps([type(tokenizer).__name__, backend, specials], sort_keys=True, default=str)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

@@ -1,0 +1,41 @@
+"""A real data set that every Python brings along: which area of the standard library is this docstring from?"""
+
+from ..classification import Classification
+from ..text_data_module import LoaderOptions, TextDataModule
+from .stdlib_source import StdlibSource
+
+
+class StdlibDocs(TextDataModule):
+    """Docstrings of the running Python's standard library, to be sorted into ten areas.
+
+    The table of areas is ``library_areas.py``; ``stdlib_source.py`` says how files are split, duplicates removed and
+    names masked. NUMBERS
+
+    Args:
+        base: the base whose tokenizer is used; the command line links it from the model.
+        context: most tokens of a docstring.
+        batch_size: training rows per device.
+        loader: how batches are fetched.
+        seed: the data seed: order of the training rows. The splits are the same for every seed.
+        cache_dir: where tokens are kept.
+    """
+
+    def __init__(
+        self,
+        base: str,
+        context: int = 128,
+        batch_size: int = 32,
+        loader: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
+        seed: int = 1,
+        cache_dir: str = "~/.cache/finelab/tokens",
+    ) -> None:
+        super().__init__(
+            source=StdlibSource(),
+            template=Classification(),
+            base=base,
+            context=context,
+            batch_size=batch_size,
+            loader=loader,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
