@@ -12,7 +12,17 @@ from torch import Tensor
 from ..contracts.batch import IGNORE, Batch
 from ..contracts.data import EvaluationSource
 from ..models.scored import Scored
-from .evaluation import InitialWeights, Score, evaluate, finetuner, gathered, on_device, split_loader, undisturbed
+from .evaluation import (
+    InitialWeights,
+    Score,
+    data_of,
+    evaluate,
+    finetuner,
+    gathered,
+    on_device,
+    split_loader,
+    undisturbed,
+)
 from .frozen_feature_probe import FrozenFeatureProbe
 from .results import Results
 
@@ -54,7 +64,7 @@ class Baseline(Callback):
                 logger.log_metrics(metrics, step=trainer.global_step)
 
     def _references_of_a_classifier(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
-        train = split_loader(trainer, "train") if isinstance(trainer.datamodule, EvaluationSource) else None
+        train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None
         if train is None:
             self.results.notes.append(
                 "No majority class and no probe before training: the data module has no evaluation_loader('train')."

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..contracts.errors import UserError
 from ..contracts.files import replace_folder
-from .evaluation import finetuner
+from .evaluation import finetuner, trial_batches
 
 
 class BestCheckpoint(Checkpoint):
@@ -48,7 +48,7 @@ class BestCheckpoint(Checkpoint):
         self.is_done = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.state.fn == "fit":
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         if self.monitor not in trainer.callback_metrics:
             known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
@@ -76,7 +76,7 @@ class BestCheckpoint(Checkpoint):
         if self.value is None:
             self.step = trainer.global_step
             self._save(trainer, pl_module, "best")
-        elif not trainer.fast_dev_run:
+        elif not trial_batches(trainer):
             finetuner(pl_module).load_folder(self.folder / "best")
 
     def _is_better(self, value: float) -> bool:
@@ -85,7 +85,7 @@ class BestCheckpoint(Checkpoint):
         return self.value is None or (value > self.value if self.mode == "max" else value < self.value)
 
     def _save(self, trainer: Trainer, module: LightningModule, name: str) -> None:
-        if not trainer.fast_dev_run and trainer.is_global_zero:
+        if not trial_batches(trainer) and trainer.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{name}-"))
             try:

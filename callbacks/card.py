@@ -18,6 +18,7 @@ from rich.text import Text
 from ..contracts.record import Cost, Record, SplitResult
 from ..contracts.run import Run
 from .advice import MAXIMISED, advice, shown_split, strongest_reference
+from .evaluation import trial_batches
 from .factors import method, regularizer_names, short_base
 from .run_record import RunRecord
 from .tensor_board import as_code, tensorboard_loggers
@@ -57,7 +58,7 @@ class Card(Callback):
         if stage != "fit" or not trainer.is_global_zero:
             return
         record = self.run_record.record
-        if trainer.fast_dev_run:
+        if trial_batches(trainer):
             print("Trial run (fast_dev_run): everything fits together. Nothing was kept, and the numbers mean nothing.")
         elif record is not None and record.status == "finished":
             console = Console(width=min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns))

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 import torch.distributed
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, Split
+from ..models.scored import Scored
 
 if TYPE_CHECKING:
     from ..models.finetuner import FineTuner
-    from ..models.scored import Scored
 
-Score: TypeAlias = "Callable[[Batch], Scored]"
+Score: TypeAlias = Callable[[Batch], Scored]
 """How a batch becomes predictions: the module's own, or those of a reference such as the majority class."""
 
 
@@ -28,7 +28,8 @@ class Evaluation:
 
     Args:
         metrics: of the whole split, the same on every rank.
-        examples: columns with one entry per row in the order of sample_id; complete on rank 0, empty elsewhere.
+        examples: columns with one entry per row in the order of sample_id; complete on rank 0, empty elsewhere
+            and in a trial run.
         rows: rows over all ranks, on rank 0.
     """
 
@@ -61,7 +62,8 @@ def evaluate(
                 examples.setdefault(name, []).extend(values)
         metrics = meter.compute()
     examples = _gathered_by_sample(examples)
-    return Evaluation(metrics, examples, len(next(iter(examples.values()), [])))
+    rows = len(next(iter(examples.values()), []))
+    return Evaluation(metrics, {} if trial_batches(trainer) else examples, rows)
 
 
 @contextmanager
@@ -79,7 +81,7 @@ def undisturbed(module: LightningModule) -> Iterator[None]:
 
 def on_device(loader: Iterable[Batch], trainer: Trainer) -> Iterator[Batch]:
     """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on."""
-    limit = int(trainer.fast_dev_run)
+    limit = trial_batches(trainer)
     for index, batch in enumerate(loader):
         if limit and index >= limit:
             return
@@ -90,12 +92,12 @@ def split_loader(trainer: Trainer, split: Split) -> Iterable[Batch] | None:
     """The whole split in fixed order, or None where there is none (or validation is switched off)."""
     if split == "validation" and trainer.limit_val_batches == 0:
         return None
-    data = trainer.datamodule
+    data = data_of(trainer)
     if isinstance(data, EvaluationSource):
         return data.evaluation_loader(split)
     if split == "validation":
         return trainer.val_dataloaders
-    if split == "test" and data is not None:
+    if split == "test" and isinstance(data, LightningDataModule):
         data.setup("test")
         return data.test_dataloader()
     return None
@@ -128,13 +130,19 @@ def finetuner(module: LightningModule) -> "FineTuner":
     return cast("FineTuner", module)
 
 
-def reduced_sum(values: list[int], trainer: Trainer) -> list[int]:
-    """Exact sums over the ranks."""
-    if trainer.world_size == 1:
-        return values
-    total = torch.tensor(values, dtype=torch.int64, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(total)
-    return total.tolist()
+def data_of(trainer: Trainer) -> object:
+    """The data module, or None. (Lightning sets this attribute and the next where type checkers cannot see it.)"""
+    return trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def trial_batches(trainer: Trainer) -> int:
+    """Batches of a trial run (``fast_dev_run``), which leaves nothing behind; 0 in a real run."""
+    return int(trainer.fast_dev_run)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def summed(*values: int) -> tuple[int, ...]:
+    """Exact sums over the ranks, of integers of any size."""
+    return tuple(sum(column) for column in zip(*gathered(values), strict=True))
 
 
 def gathered(item: Any) -> list[Any]:

@@ -1,6 +1,7 @@
 """The course of a run in a few numbers, for its record and its verdict."""
 
 import math
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -20,7 +21,9 @@ class History(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._last_step = trainer.global_step
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.global_step > self._last_step and "train/nll" in trainer.callback_metrics:
             self._last_step = trainer.global_step
             self._train_nll.append(float(trainer.callback_metrics["train/nll"]))

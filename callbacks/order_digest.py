@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..contracts.batch import Batch
-from .evaluation import reduced_sum
+from .evaluation import summed
 
 MODULUS = 1 << 64
 FLUSH_EVERY = 64
@@ -25,10 +25,6 @@ class OrderDigest(Callback):
         self._total = 0
         self._restored = 0
         self._pending: list[tuple[int, Tensor]] = []
-        self._trainer: Trainer | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._trainer = trainer
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         self._pending.append((trainer.global_step, batch["sample_id"]))
@@ -36,11 +32,11 @@ class OrderDigest(Callback):
             self._flush()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.digest = f"{self._sum_over_ranks(trainer):016x}"
+        self.digest = f"{self._sum_over_ranks():016x}"
 
     def state_dict(self) -> dict[str, Any]:
         """Called on every rank when a checkpoint is taken."""
-        return {"total": f"{self._total if self._trainer is None else self._sum_over_ranks(self._trainer):016x}"}
+        return {"total": f"{self._sum_over_ranks():016x}"}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = int(state_dict["total"], 16)
@@ -51,10 +47,9 @@ class OrderDigest(Callback):
         self._total %= MODULUS
         self._pending = []
 
-    def _sum_over_ranks(self, trainer: Trainer) -> int:
+    def _sum_over_ranks(self) -> int:
         self._flush()
-        high, low = reduced_sum([self._total >> 32, self._total & 0xFFFFFFFF], trainer)
-        return ((high << 32) + low + self._restored) % MODULUS
+        return (summed(self._total)[0] + self._restored) % MODULUS
 
 
 def hash_of(step: int, sample_id: int) -> int:

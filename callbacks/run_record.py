@@ -15,7 +15,7 @@ from ..contracts.record import Best, Cost, Record, SplitResult, write_record
 from ..contracts.run import Run
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
-from .evaluation import finetuner
+from .evaluation import data_of, finetuner, trial_batches
 from .history import History
 from .order_digest import OrderDigest
 from .results import Results
@@ -51,24 +51,28 @@ class RunRecord(Callback):
         self.run, self.results, self.best = run, results, best
         self.throughput, self.order, self.history = throughput, order, history
         self.record: Record | None = None
+        # Asked for once training starts and not before: of data that cannot be read, the report cannot be had either.
+        self._data: dict[str, Any] = {}
         self._begin()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if isinstance(trainer.datamodule, AuditedSource) and trainer.is_global_zero and not trainer.fast_dev_run:
-            text = json.dumps(trainer.datamodule.report, indent=1, ensure_ascii=False)
+        data = data_of(trainer)
+        self._data = data_summary(data)
+        if isinstance(data, AuditedSource) and trainer.is_global_zero and not trial_batches(trainer):
+            text = json.dumps(data.report, indent=1, ensure_ascii=False)
             write_atomically(self.run.directory / REPORT_FILE, text + "\n")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.fast_dev_run:
+        if trainer.is_global_zero and not trial_batches(trainer):
             record = self._build(trainer, pl_module, "finished", None)
             write_record(record, self.run.directory)
             self.record = record
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self.record is not None or not trainer.is_global_zero or trainer.fast_dev_run:
+        if self.record is not None or not trainer.is_global_zero or trial_batches(trainer):
             return
         # Ctrl-C, and the SystemExit into which Lightning turns the signal of a cluster's scheduler.
         interrupted = isinstance(exception, KeyboardInterrupt | SystemExit)
@@ -100,7 +104,7 @@ class RunRecord(Callback):
             config_digest=config_digest(self.run.config),
             base=tuner.base,
             parameters={"trainable": trainable, "total": total},
-            data=data_summary(trainer.datamodule),
+            data=self._data,
             metrics=metrics if status == "finished" else finite_only(metrics),
             best=self._best(trainer),
             history=self.history.entries,

@@ -9,8 +9,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from ..contracts.data import AuditedSource
 from ..contracts.run import Run
-from ..data.audit import render_report
-from .evaluation import finetuner
+from .evaluation import data_of, finetuner
 from .factors import factors
 from .results import Results
 
@@ -29,7 +28,7 @@ class TensorBoard(Callback):
         self.run, self.results = run, results
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names = self._metric_names(pl_module)
+        names, data = self._metric_names(pl_module), data_of(trainer)
         for logger in tensorboard_loggers(trainer):
             writer = logger.experiment
             writer.add_custom_scalars({"finelab": charts(names, bool(finetuner(pl_module).regularizers))})
@@ -39,8 +38,8 @@ class TensorBoard(Callback):
             for summary in hparams(factors(self.run.config), declared):
                 writer.file_writer.add_summary(summary)
             writer.add_text("config", as_code(yaml.safe_dump(self.run.config, sort_keys=False)))
-            if isinstance(trainer.datamodule, AuditedSource):
-                writer.add_text("data", as_code(render_report(trainer.datamodule.report)))
+            if isinstance(data, AuditedSource):
+                writer.add_text("data", as_code(data.render_report()))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         labels = {"validation": "val", "test": "test"}

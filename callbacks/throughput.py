@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from ..contracts.batch import Batch
-from .evaluation import finetuner, reduced_sum
+from .evaluation import finetuner, summed
 
 
 class Throughput(Callback):
@@ -65,7 +65,7 @@ class Throughput(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.clock.stop()
-        self._count(trainer)
+        self._count()
 
     def supervised_tokens_per_second(self, module: LightningModule) -> float:
         """Over the whole run so far."""
@@ -78,16 +78,16 @@ class Throughput(Callback):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 
-    def _count(self, trainer: Trainer) -> None:
+    def _count(self) -> None:
         """Counts wait on the device until they are wanted: reading each batch's would stall the accelerator."""
         local = int(torch.stack(self._pending).sum()) if self._pending else 0
-        tokens, examples = reduced_sum([local, self._pending_examples], trainer)
+        tokens, examples = summed(local, self._pending_examples)
         self.input_tokens += tokens
         self.examples += examples
         self._pending, self._pending_examples = [], 0
 
     def _log(self, trainer: Trainer, module: LightningModule, axis_step: int) -> None:
-        self._count(trainer)
+        self._count()
         supervised = finetuner(module).supervised_tokens
         now = (self.clock.seconds, trainer.global_step, supervised, self.input_tokens, self.examples)
         seconds, steps, targets, inputs, examples = (new - old for new, old in zip(now, self._logged, strict=True))

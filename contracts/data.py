@@ -26,5 +26,12 @@ class AuditedSource(Protocol):
         fingerprint: digest of the rows, the template and the tokenizer.
     """
 
-    report: dict[str, Any]
-    fingerprint: str
+    @property
+    def report(self) -> dict[str, Any]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def render_report(self) -> str:
+        """The report as a page of plain text."""
+        ...

@@ -1,0 +1,97 @@
+import math
+
+import lightning as L
+import pyarrow.parquet
+import pytest
+import torch
+from finelab import callbacks
+from finelab.callbacks.evaluation import undisturbed
+from finelab.callbacks.results import Results
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.preprocessing import StandardScaler
+
+from .conftest import made_up
+
+
+def test_majority_is_the_class_frequencies_of_the_training_rows(fit, classifier, data) -> None:
+    results = Results()
+    fit(classifier(), data(), [callbacks.Baseline(results)], max_steps=1)
+    train = [int(row["label"]) for row in made_up("train", "classes")]
+    validation = [int(row["label"]) for row in made_up("validation", "classes")]
+    share = sum(train) / len(train)
+    nll = -sum(math.log(share if label else 1 - share) for label in validation) / len(validation)
+    found = results.before["validation"]["majority"]
+    assert found["nll"] == pytest.approx(nll, rel=1e-6)
+    assert found["accuracy"] == pytest.approx(validation.count(int(share > 0.5)) / len(validation))
+
+
+def test_the_probe_reads_the_features_of_the_untouched_base(fit, classifier, data) -> None:
+    results, source, module = Results(), data(may_read_test=True), classifier()
+    final = callbacks.FinalEvaluation(results, evaluate_test=True)
+    fit(module, source, [callbacks.Baseline(results), final])
+
+    fresh = classifier()
+    fresh.configure_model()
+
+    def split(name):
+        with undisturbed(fresh):
+            parts = [(fresh.features(batch), batch["labels"]) for batch in source.loader(name)]
+        return torch.cat([p[0] for p in parts]).double().numpy(), torch.cat([p[1] for p in parts]).numpy()
+
+    (x, y), held_out, (x_test, y_test) = split("train"), split("validation"), split("test")
+    scaler = StandardScaler().fit(x)
+    fits = []
+    for strength in (1.0, 1e-1, 1e-2, 1e-3, 1e-4):
+        model = LogisticRegression(C=2 / (len(y) * strength), tol=1e-10, max_iter=10_000).fit(scaler.transform(x), y)
+        fits.append((log_loss(held_out[1], model.predict_proba(scaler.transform(held_out[0]))), model))
+    nll, model = min(fits, key=lambda fitted: fitted[0])
+    assert results.before["validation"]["probe"]["nll"] == pytest.approx(nll, rel=1e-3)
+    test = results.before["test"]["probe"]
+    assert test["nll"] == pytest.approx(log_loss(y_test, model.predict_proba(scaler.transform(x_test))), rel=1e-3)
+    assert test["accuracy"] == pytest.approx(accuracy_score(y_test, model.predict(scaler.transform(x_test))))
+    assert results.after["test"]["nll"] != test["nll"]
+
+
+def test_a_language_model_is_its_own_baseline(fit, language_model, data, tmp_path) -> None:
+    results, module, source = Results(tmp_path), language_model(), data("text")
+    fit(module, source, [callbacks.Baseline(results), callbacks.FinalEvaluation(results)])
+    with results.initial.swapped_in(module), undisturbed(module):
+        total, tokens = 0.0, 0
+        for batch in source.loader("validation"):
+            scored = module.score(batch)
+            total, tokens = total + scored.nll.sum().item(), tokens + scored.targets.numel()
+    assert results.before["validation"]["base"]["nll"] == pytest.approx(total / tokens, rel=1e-6)
+    assert results.after["validation"]["nll"] < results.before["validation"]["base"]["nll"]
+    table = pyarrow.parquet.read_table(tmp_path / results.examples["validation-before"]).to_pydict()
+    assert sum(table["nll"]) / sum(table["tokens"]) == pytest.approx(total / tokens, rel=1e-6)
+
+
+def test_a_data_module_without_evaluation_loaders_still_trains(fit, classifier, data) -> None:
+    class Plain(L.LightningDataModule):
+        def train_dataloader(self):
+            return data().loader("train")
+
+        def val_dataloader(self):
+            return data().loader("validation")
+
+    results = Results()
+    fit(classifier(), Plain(), [callbacks.Baseline(results), callbacks.FinalEvaluation(results)])
+    assert results.before == {}
+    assert "no evaluation_loader('train')" in results.notes[0]
+    assert results.after["validation"]["nll"] > 0
+
+
+def test_the_cap_takes_rows_from_everywhere(fit, classifier, data) -> None:
+    baseline = callbacks.Baseline(probe_rows=8)
+    asked = {}
+
+    class Count(L.Callback):
+        def on_train_start(self, trainer, pl_module) -> None:
+            found = baseline._frozen_features(trainer.datamodule.loader("train"), trainer, pl_module, 8)
+            asked["labels"], asked["counts"] = found[1], found[2]
+
+    fit(classifier(), data(), [baseline, Count()], max_steps=1)
+    every = [int(row["label"]) for row in made_up("train", "classes")]
+    assert asked["labels"].tolist() == every[0:4] + every[12:16]
+    assert asked["counts"].tolist() == [every.count(0), every.count(1)]

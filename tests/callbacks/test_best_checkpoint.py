@@ -1,0 +1,95 @@
+import os
+
+import lightning as L
+import pytest
+import torch
+from finelab import callbacks
+from finelab.contracts.errors import UserError
+
+
+class Script(L.Callback):
+    """Replaces a validation metric by a script, and remembers the weights at each validation."""
+
+    def __init__(self, values, flat, name="val/accuracy") -> None:
+        self.values, self.flat, self.name, self.weights = iter(values), flat, name, []
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        trainer.callback_metrics  # noqa: B018  (reading fills the table that the next line writes to)
+        trainer._logger_connector._callback_metrics[self.name] = torch.tensor(next(self.values))
+        trainer._results.clear()
+        self.weights.append(self.flat(pl_module))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("values", "winner"),
+    [([0.5, 0.9, 0.7], 1), ([0.9, 0.9, 0.1], 0), ([NAN, 0.2, NAN], 1), ([float("inf"), 0.2, 0.3], 2), ([NAN] * 3, 2)],
+)
+def test_the_best_weights_are_kept_and_loaded(values, winner, fit, classifier, data, flat, tmp_path) -> None:
+    best, script, module = callbacks.BestCheckpoint(tmp_path), Script(values, flat), classifier()
+    fit(module, data(), [script, best], max_epochs=3)
+    assert torch.equal(flat(module), script.weights[winner])
+    assert best.step == 6 * (winner + 1)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["best", "last"]
+    again = classifier()
+    again.load_folder(tmp_path / "checkpoints" / "last")
+    assert torch.equal(flat(again), script.weights[-1])
+    again.load_folder(tmp_path / "checkpoints" / "best")
+    assert torch.equal(flat(again), script.weights[winner])
+
+
+def test_less_is_better_for_a_loss(fit, language_model, data, tmp_path, flat) -> None:
+    best = callbacks.BestCheckpoint(tmp_path)
+    script = Script([3.0, 1.0, 2.0], flat, "val/nll")
+    fit(language_model(), data("text"), [script, best], max_epochs=3)
+    assert (best.monitor, best.mode, best.value) == ("val/nll", "min", 1.0)
+
+
+def test_without_validation_the_last_weights_are_the_best(fit, classifier, data, flat, tmp_path) -> None:
+    source, module, best = data(), classifier(), callbacks.BestCheckpoint(tmp_path)
+    source.splits = ("train",)
+    fit(module, source, [best])
+    again = classifier()
+    again.load_folder(tmp_path / "checkpoints" / "best")
+    assert torch.equal(flat(again), flat(module))
+    assert best.value is None
+
+
+def test_an_unknown_monitor_is_named_with_the_known_ones(fit, classifier, data, tmp_path) -> None:
+    with pytest.raises(UserError, match=r"'val/acc'.*val/accuracy"):
+        fit(classifier(), data(), [callbacks.BestCheckpoint(tmp_path, "val/acc")])
+
+
+def test_a_crash_while_saving_keeps_the_checkpoint_before(fit, classifier, data, flat, tmp_path) -> None:
+    module, script = classifier(), Script([0.1, 0.2, 0.3], flat)
+    save, calls = module.save_folder, []
+
+    def save_half(folder):
+        calls.append(folder)
+        save(folder)
+        if len(calls) == 2:
+            next(folder.glob("*.safetensors")).write_bytes(b"half")
+            raise OSError("disk full")
+
+    module.save_folder = save_half
+    with pytest.raises(OSError, match="disk full"):
+        fit(module, data(), [script, callbacks.BestCheckpoint(tmp_path)], max_epochs=3)
+    again = classifier()
+    again.load_folder(tmp_path / "checkpoints" / "best")
+    assert torch.equal(flat(again), script.weights[0])
+    assert os.listdir(tmp_path / "checkpoints") == ["best"]
+
+
+def test_early_stopping_watches_the_primary_metric(fit, classifier, language_model, data, flat, tmp_path) -> None:
+    for module, kind, name, values in (
+        (classifier(), "classes", "val/accuracy", [0.5, 0.6, 0.6, 0.55, 0.9]),
+        (language_model(), "text", "val/nll", [3.0, 2.0, 2.0, 2.5, 0.9]),
+    ):
+        stop = callbacks.EarlyStopping(patience=2)
+        trainer = fit(module, data(kind), [Script(values, flat, name), stop], max_epochs=5)
+        assert (stop.monitor, trainer.current_epoch) == (name, 4)
+    source = data()
+    source.splits = ("train",)
+    assert fit(classifier(), source, [callbacks.EarlyStopping()], max_epochs=3).current_epoch == 3

@@ -1,0 +1,90 @@
+import json
+
+import lightning as L
+import pytest
+import torch
+from finelab.callbacks.run_record import config_digest, data_summary
+from finelab.callbacks.standard import standard_callbacks
+from finelab.contracts.record import read_record
+
+
+class Break(L.Callback):
+    def __init__(self, exception: BaseException) -> None:
+        self.exception = exception
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        raise self.exception
+
+
+def test_a_failed_run_says_why(fit, classifier, data, run_of) -> None:
+    run = run_of()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        fit(classifier(), data(), [Break(RuntimeError("out of memory")), *standard_callbacks(run)])
+    record = read_record(run.directory)
+    assert (record.status, record.error) == ("failed", {"type": "RuntimeError", "message": "out of memory"})
+    assert record.order_digest is None
+    assert record.cost.steps == 6
+    assert record.metrics["validation"].after == {}
+
+
+def test_an_interrupted_run_is_neither_finished_nor_failed(fit, classifier, data, run_of) -> None:
+    run = run_of()
+    with pytest.raises(SystemExit):
+        fit(classifier(), data(), [Break(KeyboardInterrupt()), *standard_callbacks(run)])
+    assert read_record(run.directory).status == "interrupted"
+
+
+def test_a_failure_before_the_model_is_there_is_recorded(fit, classifier, data, run_of) -> None:
+    class Broken(data):
+        def setup(self, stage: str) -> None:
+            raise ValueError("bad row")
+
+        def __getattribute__(self, name: str):
+            if name in ("report", "fingerprint"):
+                raise ValueError("the report needs the rows")
+            return super().__getattribute__(name)
+
+    run = run_of()
+    with pytest.raises(ValueError, match="bad row"):
+        fit(classifier(), Broken(), standard_callbacks(run))
+    record = read_record(run.directory)
+    assert (record.status, record.error["message"], record.parameters["total"]) == ("failed", "bad row", 0)
+
+
+def test_a_run_whose_metrics_are_not_finite_is_not_finished(fit, classifier, data, run_of) -> None:
+    class Poison(L.Callback):
+        def on_train_end(self, trainer, pl_module) -> None:
+            for p in pl_module.head.parameters():
+                p.data.fill_(float("nan"))
+
+    run = run_of()
+    standard = [c for c in standard_callbacks(run) if type(c).__name__ != "BestCheckpoint"]
+    next(c for c in standard if type(c).__name__ == "FinalEvaluation").best = None
+    with pytest.raises(Exception, match=r"after\.nll has to be a finite number"):
+        fit(classifier(), data(), [Poison(), *standard])
+    record = read_record(run.directory)
+    assert record.status == "failed"
+    assert "nll" not in record.metrics["validation"].after
+
+
+def test_the_digest_of_a_configuration_ignores_the_name_of_its_run() -> None:
+    config = {"seeds": 1, "run": {"root": "a", "name": "b"}}
+    assert config_digest(config) == config_digest({"run": {"root": "c"}, "seeds": 1})
+    assert config_digest(config) != config_digest({"seeds": 2})
+
+
+def test_a_long_part_of_the_data_report_stays_in_its_own_file(data) -> None:
+    source = data()
+    source.report = {"rows": 3, "listing": ["x" * 100] * 100}
+    assert data_summary(source) == {"fingerprint": "f1", "rows": 3}
+    assert data_summary(None) == {}
+    json.dumps(data_summary(source))
+
+
+def test_weights_after_a_failure_are_still_on_the_disk(fit, classifier, data, run_of, flat) -> None:
+    run, module = run_of(), classifier()
+    with pytest.raises(RuntimeError):
+        fit(module, data(), [Break(RuntimeError("x")), *standard_callbacks(run)])
+    again = classifier()
+    again.load_folder(run.directory / "checkpoints" / "best")
+    assert torch.equal(flat(again), flat(module))
