@@ -155,9 +155,8 @@ def check_predict_options(command: str, source: str | None, target: str | None) 
         if given:
             raise UserError(f"{' and '.join(given)} on the command line belong to predict, not to {command}.")
         return
-    for name, value in (("--input", source), ("--output", target)):
-        if value is not None and value != "-" and Path(value).suffix not in (".jsonl", ".csv"):
-            raise UserError(f"{name} {value} on the command line must end in .jsonl or .csv, or be - for JSONL.")
+    if target is not None and target != "-" and Path(target).suffix not in (".jsonl", ".csv"):
+        raise UserError(f"--output {target} on the command line must end in .jsonl or .csv, or be - for JSONL.")
     if source is not None and source != "-" and not Path(source).is_file():
         raise UserError(f"--input {source} on the command line does not exist; looked from {Path.cwd()}.")
     if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():

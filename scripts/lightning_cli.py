@@ -4,17 +4,20 @@ Imported only when a command runs, since it brings torch and Lightning with it.
 """
 
 import importlib.resources
+import inspect
 import logging
 import os
+import re
 import shutil
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from ..callbacks.standard import standard_callbacks
 from ..contracts.errors import UserError
@@ -91,7 +94,8 @@ class FinelabCLI(LightningCLI):
             parser_class=parser_class,
             parser_kwargs={
                 "prog": "finelab",
-                **{c: {"default_config_files": [defaults], "allow_abbrev": False} for c in self.subcommands()},
+                "allow_abbrev": False,
+                **{c: {"default_config_files": [defaults]} for c in self.subcommands()},
             },
             args=list(invocation.arguments),
         )
@@ -100,8 +104,16 @@ class FinelabCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        shown_by_us = {"validate": {"verbose"}, "test": {"verbose"}, "predict": {"return_predictions"}}
-        return {name: skip | shown_by_us.get(name, set()) for name, skip in LightningCLI.subcommands().items()}
+        """The commands and the arguments of the trainer's methods that are no keys of a configuration.
+
+        None is: results are shown by us, weights come from --run, and a ``weights_only: false`` in YAML would let a
+        checkpoint run code.
+        """
+        ours = {"ckpt_path", "weights_only", "verbose", "return_predictions"}
+        return {
+            name: skip | (ours & inspect.signature(getattr(Trainer, name)).parameters.keys())
+            for name, skip in LightningCLI.subcommands().items()
+        }
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Leaves out seed_everything, which pairs no data order; ``seeds`` stands in its place."""
@@ -171,12 +183,10 @@ class FinelabCLI(LightningCLI):
         )
 
     def resolved_config(self) -> dict[str, Any]:
-        """Every value as it was used; loadable again with -c, so without link targets and Lightning's arguments."""
+        """Every value as it was used; loadable again with -c, so without what links fill in."""
         assert self.subcommand is not None
         parser = self._parser(self.subcommand)
         config = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
-        for argument in self._subcommand_method_arguments[self.subcommand]:
-            config.pop(argument, None)
         return config | {"seeds": all_seeds(config["seeds"])}
 
     # ---- running
@@ -201,7 +211,7 @@ class FinelabCLI(LightningCLI):
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
         batches = self.trainer.predict(return_predictions=True, **arguments)
-        write_predictions(self.datamodule, batches or [], self.invocation)
+        write_predictions(self.datamodule, cast(list[dict[str, list]], batches or []), self.invocation)
 
     def remove_run(self) -> None:
         """Take away the directory of a run that ended before its first step."""
@@ -235,6 +245,13 @@ def shared_directory(root: str, name: str | None) -> Path | None:
     return Path(root).expanduser() / name
 
 
+HARMLESS = (
+    "`loftq_config` specified but will be ignored",  # every field of a peft configuration is given, defaults too
+    "`isinstance(treespec, LeafSpec)` is deprecated",  # inside Lightning
+    "`is_gradient_checkpointing` is deprecated",  # inside transformers
+)
+
+
 def without_advertisement(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 
@@ -247,6 +264,8 @@ def execute(invocation: Invocation) -> None:
     """
     allowlist.enforce(invocation.trusted)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(without_advertisement)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message=re.escape(message))
     try:
         FinelabCLI(invocation)
     finally:

@@ -7,7 +7,7 @@ from .allowlist import is_allowed, refusal
 from .config_file import Entry, nearest, read_entries
 from .invocation import Invocation
 
-KEYS = ("seeds", "run", "evaluate_test", "trainer", "model", "data", "ckpt_path", "weights_only")
+KEYS = ("seeds", "run", "evaluate_test", "trainer", "model", "data")
 """The top-level keys of every command; a test compares them with the parser's own."""
 
 LINKED = {
@@ -20,8 +20,8 @@ FLAGS = ("print_config", "help")
 CLASS_KEYS = re.compile(r"(model|data|.*\.class_path|trainer\.(callbacks|logger|strategy|profiler|plugins)|.*\+)")
 DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 SEEDS = (
-    "finelab has three seeds instead, so that arms can be paired: write seeds: 1, or seeds: {data: 1, init: 1, train: 1} "
-    "(order and splits; new weights; dropout and noise). seed_everything would not pair the data order."
+    "finelab has three seeds instead, so that arms can be paired: write seeds: 1, or seeds: {data: 1, init: 1, "
+    "train: 1} (order and splits; new weights; dropout and noise). seed_everything would not pair the data order."
 )
 
 
@@ -64,7 +64,7 @@ def check_model_and_data(said: set[str], invocation: Invocation) -> None:
 
 
 def check_arguments_of_classes(entries: list[Entry]) -> None:
-    """Refuse arguments beside ``class_path`` instead of under ``init_args``; jsonargparse would blame the base class."""
+    """Refuse arguments beside ``class_path`` instead of under ``init_args``: the parser would blame the base class."""
     classes = {entry.key.removesuffix(".class_path") for entry in entries if entry.key.endswith(".class_path")}
     for entry in entries:
         parent, _, name = entry.key.rpartition(".")

@@ -14,6 +14,7 @@ from ..contracts.files import write_atomically
 from .invocation import Invocation
 
 Row = dict[str, Any]
+ADDED = {"nll", "tokens", "chars", "bytes"}
 
 
 @runtime_checkable
@@ -22,11 +23,11 @@ class PredictionSource(Protocol):
 
     Attributes:
         predict_input: the file, or "-" for stdin; None predicts on the module's own rows.
-        predict_ids: the ids of the examples in input order; filled by ``setup("predict")``.
+        predict_ids: of every sample its example's id, in input order; filled by ``predict_dataloader``.
     """
 
     predict_input: str | None
-    predict_ids: list[Any]
+    predict_ids: Sequence[Any]
 
 
 def prepare_predictions(data: object, invocation: Invocation) -> None:
@@ -46,20 +47,21 @@ def prepare_predictions(data: object, invocation: Invocation) -> None:
 
 
 def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invocation: Invocation) -> None:
-    """Write one line per example.
+    """Write one line per example, whole or not at all.
 
     Raises:
-        UserError: the predictions are not one per example.
+        UserError: the predictions are not one per sample.
     """
-    rows = predicted_rows(batches)
-    if isinstance(data, PredictionSource) and data.predict_ids:
-        if len(rows) != len(data.predict_ids):
-            raise UserError(
-                f"{len(rows)} predictions came back for {len(data.predict_ids)} examples, so nothing was written; the "
-                "model's predict_step must return one entry per row of the batch."
-            )
-        for row, example in zip(rows, data.predict_ids, strict=True):
-            row["id"] = example
+    samples = [
+        dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True)
+    ]
+    ids = data.predict_ids if isinstance(data, PredictionSource) and data.predict_ids else list(range(len(samples)))
+    if len(samples) != len(ids):
+        raise UserError(
+            f"{len(samples)} predictions came back for {len(ids)} samples, so nothing was written; the model's "
+            "predict_step must return one entry per row of the batch."
+        )
+    rows = [{"id": example} | as_shown(sample) for example, sample in whole_examples(ids, samples)]
     target = invocation.output or "-"
     text = as_csv(rows) if Path(target).suffix == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
     if target == "-":
@@ -69,33 +71,30 @@ def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invoc
         print(f"{len(rows)} predictions written to {target}")
 
 
-def predicted_rows(batches: Sequence[Mapping[str, list]]) -> list[Row]:
-    """One row per example, in the order of ``sample_id`` where the model gives it; windows of one text are summed."""
-    rows = [dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True)]
-    if all("sample_id" in row for row in rows):
-        whole: dict[int, Row] = {}
-        for row in sorted(rows, key=lambda row: row["sample_id"]):
-            first = whole.setdefault(row["sample_id"], row)
-            if first is not row:
-                for column in ("nll", "tokens", "chars", "bytes"):
-                    first[column] += row[column]
-        rows = list(whole.values())
-    return [as_shown(row, position) for position, row in enumerate(rows)]
+def whole_examples(ids: Sequence[Any], samples: list[Row]) -> list[tuple[Any, Row]]:
+    """Adds up the windows that a long text was cut into; they follow one another under the text's id."""
+    examples: list[tuple[Any, Row]] = []
+    for example, sample in zip(ids, samples, strict=True):
+        if "probability" not in sample and examples and examples[-1][0] == example:
+            for column in ADDED & sample.keys():
+                examples[-1][1][column] += sample[column]
+        else:
+            examples.append((example, dict(sample)))
+    return examples
 
 
-def as_shown(row: Row, position: int) -> Row:
+def as_shown(sample: Row) -> Row:
     """What a reader wants: the label and its probability, or nats per token and bits per character."""
-    if "probability" in row:
-        return {"id": position, "label": row.get("prediction", row["label"]), "probability": row["probability"]}
-    if "tokens" in row:
-        tokens, chars = row["tokens"], row.get("chars", 0)
-        return {
-            "id": position,
-            "nll": row["nll"] / tokens if tokens else None,
-            "tokens": tokens,
-            "bits_per_char": row["nll"] / math.log(2) / chars if chars else None,
-        }
-    return {"id": position, **row}
+    if "probability" in sample:
+        return {"label": sample["label"], "probability": sample["probability"]}
+    if "nll" not in sample:
+        return sample
+    tokens, chars = sample["tokens"], sample.get("chars", 0)
+    return {
+        "nll": sample["nll"] / tokens if tokens else None,
+        "tokens": tokens,
+        "bits_per_char": sample["nll"] / math.log(2) / chars if chars else None,
+    }
 
 
 def as_csv(rows: list[Row]) -> str:

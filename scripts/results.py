@@ -1,12 +1,12 @@
 """Metrics of validate and test: a small table, and test.json in the run."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..contracts.files import write_atomically
 from .invocation import Invocation
 
-Metrics = Sequence[dict[str, float]]
+Metrics = Sequence[Mapping[str, float]]
 
 
 def show_metrics(metrics: Metrics) -> None:
