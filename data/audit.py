@@ -68,7 +68,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     lines += _labels(splits)
     lines += _scored(splits)
     lines += _dropped(splits)
-    lines.append("  duplicates  " + _duplicates(report["duplicates"]))
+    lines.append(_fold("  duplicates  " + _duplicates(report["duplicates"])))
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines += [_fold(f"  note  {note}") for note in report["notes"]]
     lines.append(_fold("  example  " + _middle(report["example"])))
@@ -78,27 +78,30 @@ def render_report(report: Mapping[str, Any]) -> str:
 def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
     windowed = any(audit["samples"] != audit["rows"] for audit in splits.values())
     head = ["rows", *(["windows"] if windowed else []), "tokens", "p50", "p90", "p99", "max", "cut off", "supervised"]
-    lines = ["  " + f"{'split':<11}" + "".join(f"{name:>11}" for name in head[: len(head) - 1]) + f"{head[-1]:>12}"]
+    width = 9 if windowed else 10
+    lines = ["  " + f"{'split':<11}" + "".join(f"{name:>{width}}" for name in head[:-1]) + f"{head[-1]:>12}"]
     for split, audit in splits.items():
         cells = [f"{audit['rows']:,}", *([f"{audit['samples']:,}"] if windowed else []), f"{audit['tokens']:,}"]
         cells += [f"{audit['length'][name]:,}" for name in QUANTILES]
         cells.append(f"{audit['truncated']:.1%}")
         supervised = f"{audit['supervised_share']:.1%}" if "labels" not in audit else "1 a row"
-        lines.append("  " + f"{split:<11}" + "".join(f"{cell:>11}" for cell in cells) + f"{supervised:>12}")
-    return "\n".join(
-        line[:2] + line[2:].replace("  ", "", 1) if windowed and len(line) > WIDTH else line for line in lines
-    )
+        lines.append("  " + f"{split:<11}" + "".join(f"{cell:>{width}}" for cell in cells) + f"{supervised:>12}")
+    return "\n".join(lines)
 
 
 def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The training counts, and of the other splits the rarest class: it limits what can be measured there."""
     lines = []
+    rarest = []
     for split, audit in splits.items():
-        if "labels" in audit:
-            counts = sorted(audit["labels"].items(), key=lambda item: -item[1])
+        counts = sorted(audit.get("labels", {}).items(), key=lambda item: -item[1])
+        if counts and not lines:
             text = ", ".join(f"{name} {count:,}" for name, count in counts[:LABELS_SHOWN])
             more = f", and {len(counts) - LABELS_SHOWN} more labels" if len(counts) > LABELS_SHOWN else ""
             lines.append(_fold(f"  labels  {split}: {text}{more}"))
-    return lines
+        elif counts:
+            rarest.append(f"{split}: {counts[-1][0]} {counts[-1][1]:,}")
+    return [*lines, *([_fold(f"  rarest label  {'; '.join(rarest)}")] if rarest else [])]
 
 
 def _scored(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -119,14 +122,14 @@ def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _duplicates(counts: Mapping[str, int]) -> str:
     found = [f"{where} {count:,}" for where, count in counts.items() if count]
     clean = [where for where, count in counts.items() if not count]
+    if not found:
+        return "none within or across splits"
     return "; ".join([*found, *([f"none {', '.join(clean)}"] if clean else [])])
 
 
 def _fold(text: str, lines: int = 2) -> str:
     indent = " " * 6
-    return "\n".join(
-        textwrap.wrap(text, WIDTH, subsequent_indent=indent, max_lines=lines, placeholder=" ...", drop_whitespace=True)
-    )
+    return "\n".join(lines)
 
 
 def _middle(example: str) -> str:

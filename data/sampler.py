@@ -5,7 +5,6 @@ of that order, and each rank takes its share of it: two runs with an equal globa
 step, on one device or on four. Nothing is drawn from a generator that anything else uses.
 """
 
-import hashlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,13 +63,6 @@ class GlobalOrder(Sampler[int]):
             full = sum(len(batch) == self.global_batch for batch in cuts)
             cuts[:full] = [cuts[position] for position in generator.permutation(full)]
         return cuts
-
-    def digest(self, batches: int) -> str:
-        """A digest of the rows in the first global batches of this epoch; equal for equal global batches."""
-        digest = hashlib.blake2b(digest_size=16)
-        for batch in self.batches()[:batches]:
-            digest.update(np.sort(batch).astype("<i8").tobytes() + b"|")
-        return digest.hexdigest()
 
 
 class GlobalBatchSampler(Sampler[list[int]]):
