@@ -128,8 +128,8 @@ def _duplicates(counts: Mapping[str, int]) -> str:
 
 
 def _fold(text: str, lines: int = 2) -> str:
-    indent = " " * 6
-    return "\n".join(lines)
+    wrapped = textwrap.wrap(text, WIDTH, subsequent_indent=" " * 6, max_lines=lines, placeholder=" ...")
+    return "\n".join(wrapped)
 
 
 def _middle(example: str) -> str:

@@ -98,11 +98,12 @@ class Classification(Template):
 
     def refusals(self, examples: Sequence[Example], label_names: list[str] | None) -> list[str | None]:
         known = set(label_names or [])
+        seen = ", ".join(label_names or [])
         here = ", ".join(sorted({row["name"] for row in examples}))
         return [
             None
             if row["name"] in known
-            else f"unknown label {row['name']!r} (training labels: {', '.join(label_names or [])}; this split's: {here})"
+            else f"unknown label {row['name']!r} (training labels: {seen}; this split's: {here})"
             for row in examples
         ]
 

@@ -74,8 +74,8 @@ class Preparation:
         label_names = self.template.label_names(train)
         if label_names is not None and len(label_names) < 2:
             raise UserError(
-                f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two classes "
-                "(train rows, or data.template.init_args.names)."
+                f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two "
+                "classes (train rows, or data.template.init_args.names)."
             )
         audits: dict[str, Any] = {}
         keys: dict[str, list[bytes]] = {}

@@ -141,8 +141,8 @@ class HubSource(Source):
         except (DatasetsError, OSError, ValueError) as error:
             near = _nearest(Path(path))
             raise UserError(
-                f"The source {self.identifier!r} is no file or folder here (looked from {Path.cwd()}) and the hub gave no "
-                f"data set of that name: {str(error).splitlines()[0]}. {near or 'Check the name and the network.'}"
+                f"The source {self.identifier!r} is no file or folder here (looked from {Path.cwd()}) and the hub gave "
+                f"no data set of that name: {str(error).splitlines()[0]}. {near or 'Check the name and the network.'}"
             ) from error
         known = {ALIASES[str(key)]: loaded[key] for key in loaded if str(key) in ALIASES}
         if not known:

@@ -42,7 +42,7 @@ class Template(ABC):
         """Tokens of some rows, in order; a row may give several samples.
 
         Returns:
-            Per sample: ``row`` (position in ``examples``), ``input_ids``, ``labels`` (int, or as long as ``input_ids``),
+            Per sample: ``row`` (position in ``examples``), ``input_ids``, ``labels`` (int, or one a token),
             ``full_tokens`` (of the whole row, before any cut), ``supervised`` (how many targets), and optionally
             ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for).
         """

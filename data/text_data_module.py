@@ -165,7 +165,7 @@ class TextDataModule(LightningDataModule):
         return loader
 
     def evaluation_loader(self, split: Split) -> DataLoader[Batch] | None:
-        """Every row of a split once over the ranks, in a fixed order (longest first); None if there is no such split."""
+        """Every row of a split once over the ranks, in a fixed order (longest first); None without such a split."""
         data = self._datasets.get(split)
         if data is None:
             return None
@@ -222,7 +222,8 @@ class TextDataModule(LightningDataModule):
     def _require(self, split: Split) -> TokenDataset:
         if split not in self._datasets:
             raise UserError(
-                f"{self.source.name} has no {split} split (it has {', '.join(self._datasets)}); add a file to data.source."
+                f"{self.source.name} has no {split} split (it has {', '.join(self._datasets)}); "
+                "add a file to data.source."
             )
         return self._datasets[split]
 

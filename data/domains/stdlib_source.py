@@ -58,8 +58,8 @@ class StdlibSource(Source):
         leak = measure_leak(splits)
         return {
             "left out": f"{reasons}; whole modules outside the table: {len(self._unlisted())}",
-            "name leak": f"{leak['named']:.1%} of the test rows name a module of their own area; a rule that looks names "
-            f"up gets {leak['rule']:.1%} of them right, the majority class {leak['majority']:.1%}",
+            "name leak": f"{leak['named']:.1%} of the test rows name a module of their own area; a rule that looks "
+            f"names up gets {leak['rule']:.1%} of them right, the majority class {leak['majority']:.1%}",
         }
 
     @cached_property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-WORDS = "red green blue old new small large round square wet dry warm cold slow fast near far".split()
+WORDS = ["red", "green", "blue", "old", "new", "small", "large", "round", "wet", "dry", "warm", "cold", "slow", "fast"]
 
 
 def made_up_rows(count: int, start: int = 0) -> list[dict[str, object]]:

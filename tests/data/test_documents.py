@@ -71,7 +71,7 @@ def test_no_token_is_lost_with_a_real_tokenizer(shared_model, name, overlap):
         own = [sample for sample in samples if sample["row"] == row]
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         check_windows(own, ids, text, 32, overlap, tokenizer.bos_token_id)
-        assert [sample["input_ids"] for sample in own][0][:1] == [tokenizer.bos_token_id]
+        assert own[0]["input_ids"][:1] == [tokenizer.bos_token_id]
         assert sum(ids == tokenizer.bos_token_id for sample in own for ids in sample["input_ids"]) == 1
 
 

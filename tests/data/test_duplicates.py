@@ -28,7 +28,7 @@ def test_repeats_are_counted_within_and_distinct_texts_across():
 
 def test_near_pairs_are_those_of_all_pairs_compared():
     draw = random.Random(1)
-    words = "a b c d e f".split()
+    words = list("abcdef")
     base = [" ".join(draw.choices(words, k=draw.randint(3, 40))) for _ in range(60)]
 
     def changed(text):
