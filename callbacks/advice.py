@@ -56,8 +56,8 @@ def _overfitting(record: Record, regularizers: Sequence[str]) -> str | None:
     if last["nll"] <= NLL_RISE * lowest["nll"] or not memorised:
         return None
     return (
-        f"Overfitting: validation NLL rose from {lowest['nll']:.3f} (step {lowest['step']:.0f}) to {last['nll']:.3f} while "
-        f"training NLL fell to {last['train_nll']:.3f}. {_remedy(regularizers)}"
+        f"Overfitting: validation NLL rose from {lowest['nll']:.3f} (step {lowest['step']:.0f}) to {last['nll']:.3f} "
+        f"while training NLL fell to {last['train_nll']:.3f}. {_remedy(regularizers)}"
     )
 
 

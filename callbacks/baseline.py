@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 from torch import Tensor
 
 from ..contracts.batch import IGNORE, Batch
@@ -47,6 +48,7 @@ class Baseline(Callback):
         self.probe_rows = probe_rows
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        rank_zero_info("Evaluating before training, to have something to compare with ...")
         tuner = finetuner(pl_module)
         self.results.initial = InitialWeights(pl_module)
         if tuner.has_fresh_head:

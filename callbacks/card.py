@@ -62,12 +62,12 @@ class Card(Callback):
             print("Trial run (fast_dev_run): everything fits together. Nothing was kept, and the numbers mean nothing.")
         elif record is not None and record.status == "finished":
             console = Console(width=min(WIDTH, shutil.get_terminal_size((WIDTH, 40)).columns))
-            console.print(card(record, self.run), soft_wrap=False)
+            console.print(card(record, self.run), crop=False)
 
 
 def as_text(content: RenderableType) -> str:
     console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(content)
+    console.print(content, crop=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -1,6 +1,7 @@
 """The tuned model beside its references, once, at the end."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
 from .evaluation import evaluate, split_loader
@@ -26,6 +27,7 @@ class FinalEvaluation(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.best is not None:
             self.best.finish(trainer, pl_module)
+        rank_zero_info("Evaluating the best weights ...")
         validation = split_loader(trainer, "validation")
         if validation is not None:
             self.results.add_after("validation", evaluate(pl_module, validation, trainer))

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..contracts.data import AuditedSource
-from ..contracts.files import write_atomically
 from ..contracts.record import Best, Cost, Record, SplitResult, write_record
 from ..contracts.run import Run
 from .best_checkpoint import BestCheckpoint
@@ -21,12 +20,11 @@ from .order_digest import OrderDigest
 from .results import Results
 from .throughput import Throughput
 
-REPORT_FILE = "data_report.json"
 LARGEST_SUMMARY = 2_000
 
 
 class RunRecord(Callback):
-    """Writes ``record.json`` with the status finished, failed or interrupted, and ``data_report.json``.
+    """Writes ``record.json`` with the status finished, failed or interrupted.
 
     A run whose metrics are not finite is a failed run. A trial run (``fast_dev_run``) leaves no record.
 
@@ -59,11 +57,7 @@ class RunRecord(Callback):
         self._begin()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data = data_of(trainer)
-        self._data = data_summary(data)
-        if isinstance(data, AuditedSource) and trainer.is_global_zero and not trial_batches(trainer):
-            text = json.dumps(data.report, indent=1, ensure_ascii=False)
-            write_atomically(self.run.directory / REPORT_FILE, text + "\n")
+        self._data = data_summary(data_of(trainer))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero and not trial_batches(trainer):

@@ -10,6 +10,7 @@ from ..contracts.run import Run
 from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
+from .data_report import DataReport
 from .factors import class_name
 from .final_evaluation import FinalEvaluation
 from .history import History
@@ -33,6 +34,7 @@ def standard_callbacks(run: Run) -> list[Callback]:
     best = BestCheckpoint(run.directory)
     run_record = RunRecord(run, results, best, throughput, order, history)
     return [
+        DataReport(run.directory),
         throughput,
         *progress(run.config.get("trainer", {}), throughput),
         order,

@@ -60,7 +60,9 @@ class TensorBoard(Callback):
 
 def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
     """Where this rank may write."""
-    return [l for l in trainer.loggers if isinstance(l, TensorBoardLogger)] if trainer.is_global_zero else []
+    if not trainer.is_global_zero:
+        return []
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
 def charts(metrics: list[str], regularized: bool) -> dict[str, list[Any]]:

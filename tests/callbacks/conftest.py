@@ -6,20 +6,21 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from peft import LoraConfig
+from torch.utils.data import DataLoader
+
 from finelab import models
 from finelab.contracts.run import Run
 from finelab.contracts.seeds import Seeds
 from finelab.models.adapters import Full
-from lightning.pytorch.loggers import TensorBoardLogger
-from peft import LoraConfig
-from torch.utils.data import DataLoader
 
 ROWS = {"train": 24, "validation": 10, "test": 9}
 LABELS = ["low", "high"]
 
 
 def made_up(split: str, kind: str) -> list[dict[str, torch.Tensor]]:
-    """Ragged rows; a row of class 0 has bytes below 20, one of class 1 bytes from 100, one in five the other way round."""
+    """Ragged rows; a row of class 0 has bytes below 20, one of class 1 100 and up, one in five the other way."""
     generator = torch.Generator().manual_seed(len(split))
     rows = []
     for i in range(ROWS[split]):

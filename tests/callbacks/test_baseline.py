@@ -4,12 +4,13 @@ import lightning as L
 import pyarrow.parquet
 import pytest
 import torch
-from finelab import callbacks
-from finelab.callbacks.evaluation import undisturbed
-from finelab.callbacks.results import Results
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
+
+from finelab import callbacks
+from finelab.callbacks.evaluation import undisturbed
+from finelab.callbacks.results import Results
 
 from .conftest import made_up
 

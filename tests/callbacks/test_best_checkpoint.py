@@ -3,6 +3,7 @@ import os
 import lightning as L
 import pytest
 import torch
+
 from finelab import callbacks
 from finelab.contracts.errors import UserError
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from finelab.callbacks.evaluation import InitialWeights, evaluate, split_loader, undisturbed
 from lightning.pytorch import Callback
+
+from finelab.callbacks.evaluation import InitialWeights, evaluate, split_loader, undisturbed
 
 
 class Ask(Callback):

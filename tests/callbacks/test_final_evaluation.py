@@ -1,6 +1,7 @@
 import pyarrow.parquet
 import pytest
 import torch
+
 from finelab import callbacks
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.results import Results

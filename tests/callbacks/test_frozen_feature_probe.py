@@ -1,9 +1,10 @@
 import pytest
 import torch
-from finelab.callbacks.frozen_feature_probe import FrozenFeatureProbe
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
+
+from finelab.callbacks.frozen_feature_probe import FrozenFeatureProbe
 
 
 def blobs(rows: int, classes: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import lightning as L
 import torch
+
 from finelab import callbacks
 
 

@@ -3,6 +3,7 @@ import json
 import lightning as L
 import pytest
 import torch
+
 from finelab.callbacks.run_record import config_digest, data_summary
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.record import read_record

@@ -8,10 +8,11 @@ import lightning as L
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from finelab import callbacks
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.record import read_record
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def test_a_run_leaves_what_the_design_says(finished, data) -> None:
         assert (run.directory / file).is_file()
     assert json.loads((run.directory / "data_report.json").read_text()) == data().report
     assert "finelab predict --run" in printed.out
+    assert printed.out.startswith("rows: train 24\n")
 
 
 def test_tensorboard_shows_factors_charts_and_texts(finished) -> None:

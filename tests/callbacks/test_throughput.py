@@ -2,8 +2,9 @@ import time
 
 import lightning as L
 import pytest
-from finelab import callbacks
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from finelab import callbacks
 
 from .conftest import made_up
 

