@@ -1,14 +1,16 @@
-"""The batch contract: what a data module hands to a model. B rows, T tokens, right-padded.
+"""The batch contract: what a data module hands to a model. Rows are right-padded.
 
-| key            | shape            | type  | meaning |
-|----------------|------------------|-------|---------|
-| input_ids      | [B, T]           | int64 | token ids |
-| attention_mask | [B, T]           | int64 | 1 on real tokens, 0 on pads |
-| labels         | [B] or [B, T]    | int64 | class index per row, or token ids *unshifted* (equal to input_ids where supervised); IGNORE elsewhere |
-| sample_id      | [B]              | int64 | the row's stable index in its split: order digests and per-example files use it |
-| source_id      | [B]              | int64 | index of the source a row came from (0 where there is one source) |
-| token_type_ids | [B, T], optional | int64 | segment ids of encoders that want them |
-| chars, bytes   | [B], optional    | int64 | characters and UTF-8 bytes of the document that the row's supervised tokens stand for (language modelling) |
+All values are int64; B rows, T tokens.
+
+    input_ids       [B, T]         token ids
+    attention_mask  [B, T]         1 on real tokens, 0 on pads
+    labels          [B] or [B, T]  class index per row; or token ids, *unshifted* (equal to input_ids where supervised)
+                                   and IGNORE elsewhere
+    sample_id       [B]            the row's stable index in its split, for order digests and per-example files
+    source_id       [B]            index of the source a row came from; 0 where there is one source
+    token_type_ids  [B, T]         optional: segment ids of encoders that want them
+    chars, bytes    [B]            optional: characters and UTF-8 bytes of the document that the row's supervised
+                                   tokens stand for (language modelling)
 
 The causal shift is the model's business and happens once, there.
 """

@@ -34,7 +34,7 @@ class Seeds:
 
 
 def derive(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part and on nothing else, e.g. ``derive(seeds.train, step, micro_batch, rank)``.
+    """A 63-bit seed that depends on every part and on nothing else: ``derive(seeds.train, step, micro_batch, rank)``.
 
     Counting instead of streaming is what keeps arms paired: an extra forward, probe or loader takes another
     count and leaves every other draw where it was.

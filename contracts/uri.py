@@ -56,8 +56,14 @@ def resolve(uri: str) -> Location:
         return Location(uri, "folder", str(Path(uri).expanduser().resolve()))
     if uri.startswith((".", "/", "~")) or not HUB_ID.fullmatch(uri):
         parent = Path(uri).expanduser().parent
-        near = difflib.get_close_matches(Path(uri).name, [p.name for p in parent.iterdir()] if parent.is_dir() else [], 1)
-        hint = f"did you mean {parent / near[0]}?" if near else "give an existing folder, a hub id or pkg://PACKAGE/FOLDER."
+        near = difflib.get_close_matches(
+            Path(uri).name, [p.name for p in parent.iterdir()] if parent.is_dir() else [], 1
+        )
+        hint = (
+            f"did you mean {parent / near[0]}?"
+            if near
+            else "give an existing folder, a hub id or pkg://PACKAGE/FOLDER."
+        )
         raise UserError(f"The base {uri!r} is neither a folder (looked from {Path.cwd()}) nor a hub id; {hint}")
     return Location(uri, "hub", uri)
 

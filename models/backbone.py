@@ -4,9 +4,10 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
+from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.hub import cached_file
 
@@ -115,7 +116,8 @@ def constructor_options(config) -> tuple[str, ...]:
 
 def fit_vocabulary(model: PreTrainedModel, location: Location) -> tuple[str, ...]:
     """Grow the embedding where the tokenizer has ids beyond it; padded larger embeddings are left as they are."""
-    tokens, rows = len(AutoTokenizer.from_pretrained(location.path)), model.get_input_embeddings().num_embeddings
+    tokens = len(AutoTokenizer.from_pretrained(location.path))
+    rows = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
     if tokens <= rows:
         return ()
     model.resize_token_embeddings(tokens)

@@ -106,8 +106,8 @@ class FineTuner(L.LightningModule):
             self.model = self.build(adapted)
         if not any(p.requires_grad for p in self.model.parameters()):
             raise UserError(
-                f"{type(self).__name__} with {type(self.adapter).__name__} has nothing to train; choose an adapter that "
-                "trains weights of the backbone (model.adapter: finelab.models.adapters.Full, or a peft configuration)."
+                f"{type(self).__name__} with {type(self.adapter).__name__} has nothing to train; choose an adapter "
+                "that trains weights of the backbone (model.adapter: finelab.models.adapters.Full, or a peft configuration)."
             )
         self.exempt = undecayed(self.model)
         self.regularizers = self.own_regularizers + self.adapter.regularizers()
@@ -188,7 +188,7 @@ class FineTuner(L.LightningModule):
         self.window = Window()
 
     def close_window(self, parameters: list[nn.Parameter]) -> None:
-        """From sums (over this rank's tokens, in units; divided by Lightning and DDP) to the mean over the step's tokens."""
+        """From this rank's sums, in units and divided by Lightning and DDP, to the mean over the step's tokens."""
         self.window.reduce(self.trainer.strategy)
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if not self.window.tokens:  # an update without gradients moves nothing, decay included

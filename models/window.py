@@ -83,7 +83,8 @@ def require_finite(window: Window, norm: Tensor, rate: float, scaled: bool) -> N
     ids = [i for part in window.sample_ids for i in part.tolist()]
     raise NonFiniteError(
         f"Training stopped before the update: {cause} is not finite. Learning rate {rate:.3g}, sample ids {ids[:16]}"
-        f"{' ...' if len(ids) > 16 else ''}. Lower the learning rate, set trainer.gradient_clip_val, or look at these rows."
+        f"{' ...' if len(ids) > 16 else ''}. Lower the learning rate, set trainer.gradient_clip_val, or look at "
+        "these rows."
     )
 
 

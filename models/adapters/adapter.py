@@ -55,8 +55,8 @@ class Adapter:
         if stored.keys() != expected.keys():
             odd = min(stored.keys() ^ expected.keys())
             raise UserError(
-                f"{folder / WEIGHTS} holds {len(stored)} tensors and this adapter trains {len(expected)}; the first that "
-                f"differs is {odd!r}. Load it with the adapter that wrote it (config.yaml beside it)."
+                f"{folder / WEIGHTS} holds {len(stored)} tensors and this adapter trains {len(expected)}; the first "
+                f"that differs is {odd!r}. Load it with the adapter that wrote it (config.yaml beside it)."
             )
         for name, parameter in expected.items():
             parameter.data.copy_(stored[name])

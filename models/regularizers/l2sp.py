@@ -19,7 +19,7 @@ def low_rank_square(a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 class L2SP(Regularizer):
-    """Objective: weight/2 * |theta - theta_0|^2 over pretrained weights + head_weight/2 * |theta_new|^2 over a new head.
+    """Objective: weight/2 |theta - theta_0|^2 over pretrained weights + head_weight/2 |theta_new|^2 over a new head.
 
     On LoRA the factors themselves have no meaningful anchor (A starts random, B at zero); there the distance is that
     of the effective weights, ``|s B A|^2``, which is the same statement about the function. Everything else that trains

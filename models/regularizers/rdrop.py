@@ -1,4 +1,4 @@
-"""R-Drop: two dropout masks of one sub-model each should predict alike (Liang, Wu et al., NeurIPS 2021, arXiv:2106.14448)."""
+"""R-Drop: two dropout masks should predict alike (Liang, Wu et al., NeurIPS 2021, arXiv:2106.14448)."""
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,8 @@ class RDrop(Regularizer):
     def attach(self, model: nn.Module) -> None:
         if self.weight and not any(rate > 0 for rate in dropout_rates(model)):
             raise UserError(
-                f"RDrop(weight={self.weight}) compares two dropout masks, and this model has no dropout, so it would "
-                "add exactly nothing. Give the adapter some (model.adapter.init_args.lora_dropout: 0.1) or remove RDrop."
+                f"RDrop(weight={self.weight}) compares two dropout masks, and this model has no dropout: it would "
+                "add exactly nothing. Give the adapter some (model.adapter.init_args.lora_dropout: 0.1), or remove it."
             )
 
     def token_term(self, step: Step) -> Term | None:

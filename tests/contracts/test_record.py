@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from finelab.contracts.errors import UserError
 from finelab.contracts.files import replace_folder, write_atomically
 from finelab.contracts.record import Best, Cost, Record, SplitResult, read_record, write_record

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from finelab.contracts.seeds import Seeds, derive
 
 

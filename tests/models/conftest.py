@@ -5,8 +5,9 @@ import functools
 import lightning as L
 import pytest
 import torch
-from finelab.contracts.batch import IGNORE
 from torch.utils.data import DataLoader, Dataset
+
+from finelab.contracts.batch import IGNORE
 
 
 class RaggedRows(Dataset):
@@ -31,7 +32,10 @@ class RaggedRows(Dataset):
 
 def collate(rows, width=None):
     width = width or max(len(ids) for ids, _, _ in rows)
-    pad = lambda x, value: torch.nn.functional.pad(x, (0, width - len(x)), value=value)
+
+    def pad(x, value):
+        return torch.nn.functional.pad(x, (0, width - len(x)), value=value)
+
     ids = torch.stack([pad(r[0], 258) for r in rows])
     mask = torch.stack([pad(torch.ones_like(r[0]), 0) for r in rows])
     labels = torch.stack([r[1] if r[1].ndim == 0 else pad(r[1], IGNORE) for r in rows])

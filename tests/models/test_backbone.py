@@ -4,10 +4,11 @@ import json
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from finelab.contracts.errors import UserError
 from finelab.contracts.uri import resolve
 from finelab.models.backbone import Loading, load
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 def folder(tmp_path, safe=True):

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from peft import IA3Config, LoraConfig, get_peft_model
+from torch import nn
+
 from finelab.models import CausalLM, WarmupConstant, WarmupCosine, WarmupLinear
 from finelab.models.adapters import Full
 from finelab.models.parameter_groups import decay_groups, undecayed
-from peft import IA3Config, LoraConfig, get_peft_model
-from torch import nn
 
 
 class OddNorm(nn.Module):

@@ -2,6 +2,9 @@
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM
 from finelab.models.losses import token_nll
@@ -9,16 +12,14 @@ from finelab.models.regularizers import L2SP, RDrop
 from finelab.models.regularizers.l2sp import low_rank_square
 from finelab.models.regularizers.rdrop import dropout_rates, symmetric_kl
 from finelab.models.regularizers.regularizer import Fresh, Outputs, Step
-from peft import LoraConfig, get_peft_model
-from torch import nn
 
 FIRST, SECOND = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
 
 
 def step(first, second, target):
     targets = torch.tensor([target])
-    again = lambda: Outputs(second, second)
-    return Step(Outputs(first, first), targets, torch.tensor([0]), token_nll(first, targets), again)
+    nll = token_nll(first, targets)
+    return Step(Outputs(first, first), targets, torch.tensor([0]), nll, lambda: Outputs(second, second))
 
 
 def test_symmetric_kl_of_the_known_case():

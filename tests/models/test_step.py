@@ -8,6 +8,10 @@ import textwrap
 import lightning as L
 import pytest
 import torch
+from peft import LoraConfig
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.seeds import Seeds
 from finelab.models import CausalLM, SequenceClassifier
@@ -15,9 +19,6 @@ from finelab.models.adapters import Full
 from finelab.models.regularizers import L2SP, RDrop
 from finelab.models.regularizers.regularizer import Regularizer, Term
 from finelab.models.window import NonFiniteError, unique_names
-from peft import LoraConfig
-from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 
 def lora(dropout=0.1):
@@ -139,9 +140,10 @@ def test_two_ranks_equal_one_process(tmp_path, loader, sgd, fit, flat):
                     mine = range(4) if self.trainer.global_rank == 0 else range(4, 8)
                     return DataLoader(Subset(made.RaggedRows(8, None), mine), 2, collate_fn=made.collate)
             torch.set_num_threads(1)
-            module = CausalLM("tiny://llama", Full(), functools.partial(torch.optim.SGD, lr=0.1), [L2SP(0.3), step.Sharpness(0.5)])
-            trainer = L.Trainer(max_epochs=3, accelerator="cpu", devices=2, strategy="ddp_fork", accumulate_grad_batches=2,
-                logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            sgd = functools.partial(torch.optim.SGD, lr=0.1)
+            module = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), step.Sharpness(0.5)])
+            trainer = L.Trainer(max_epochs=3, accelerator="cpu", devices=2, strategy="ddp_fork",
+                accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
                 use_distributed_sampler=False)
             class Save(L.Callback):
                 def on_train_end(self, trainer, module):

@@ -6,6 +6,11 @@ import math
 import lightning as L
 import pytest
 import torch
+from peft import LoraConfig, PeftModel
+from sklearn.metrics import f1_score
+from torch.nn import functional as F
+from transformers import AutoConfig, AutoModel
+
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.errors import UserError
 from finelab.contracts.uri import resolve
@@ -16,10 +21,6 @@ from finelab.models.losses import shift
 from finelab.models.meters import ClassificationMeter, LanguageModelMeter
 from finelab.models.pooling import pool
 from finelab.models.scored import Scored
-from peft import LoraConfig, PeftModel
-from sklearn.metrics import f1_score
-from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel
 
 
 def built(module):
