@@ -69,8 +69,8 @@ class GlobalBatchSampler(Sampler[list[int]]):
     """A rank's share of each global batch, for ``DataLoader(batch_sampler=...)``.
 
     Lightning reaches ``sampler.set_epoch`` by itself. A last batch with fewer rows than ranks would leave a rank
-    without one, and that rank would not take part in the step: such rows (fewer than ``world_size`` an epoch, other ones
-    in each) are left out, and ``dropped`` counts them. On one rank nothing is ever left out.
+    without one, and that rank would not take part in the step: such rows (fewer than ``world_size`` an epoch, other
+    ones in each) are left out, and ``dropped`` counts them. On one rank nothing is ever left out.
 
     Args:
         order: the global order.

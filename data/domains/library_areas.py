@@ -1,11 +1,10 @@
 """The table behind ``StdlibDocs``: which area of the standard library a module belongs to.
 
 Areas follow the chapters of the library reference (https://docs.python.org/3/library/), with small neighbouring
-chapters joined so that each area has some hundred docstrings. A package's entry holds for all of its modules. Modules of
-any Python from 3.11 on may stand here, whether the running one has them or not; a module that is not in the table is
-left out and counted. Left out on purpose: what newer Pythons no longer have in any number
-(distutils, lib2to3 and the rest of packaging), idlelib, which is an application, and encodings, a hundred generated
-files with the same line.
+chapters joined so that each area has some hundred docstrings. A package's entry holds for all of its modules. Modules
+of any Python from 3.11 on may stand here, whether the running one has them or not; a module that is not in the table
+is left out and counted. Left out on purpose: what newer Pythons no longer have in any number (distutils, lib2to3 and
+the rest of packaging), idlelib, which is an application, and encodings, a hundred generated files with the same line.
 """
 
 AREAS: dict[str, str] = {
@@ -14,8 +13,8 @@ AREAS: dict[str, str] = {
     "gettext locale _strptime html xml _markupbase",
     # Data Types; Numeric and Mathematical Modules; Functional Programming Modules
     "data types and numbers": "datetime _pydatetime zoneinfo calendar collections _collections_abc heapq bisect "
-    "weakref _weakrefset types copy pprint reprlib enum graphlib numbers decimal _pydecimal fractions random statistics "
-    "functools operator colorsys hashlib hmac secrets uuid",
+    "weakref _weakrefset types copy pprint reprlib enum graphlib numbers decimal _pydecimal fractions random "
+    "statistics functools operator colorsys hashlib hmac secrets uuid",
     # File and Directory Access; Data Persistence; Data Compression and Archiving; File Formats
     "files and storage": "pathlib posixpath ntpath genericpath fileinput stat filecmp tempfile glob fnmatch linecache "
     "shutil pickle pickletools copyreg shelve dbm sqlite3 gzip bz2 lzma _compression compression zipfile tarfile csv "
@@ -39,8 +38,8 @@ AREAS: dict[str, str] = {
     # Python Runtime Services; Custom Python Interpreters; Importing Modules; Python Language Services
     "language and runtime": "abc _py_abc traceback inspect site contextlib dataclasses annotationlib warnings "
     "_py_warnings __future__ typing code codeop _pyrepl importlib pkgutil modulefinder runpy zipimport imp ast "
-    "_ast_unparse symtable token tokenize keyword dis opcode _opcode_metadata tabnanny pyclbr py_compile compileall sysconfig "
-    "_sitebuiltins",
+    "_ast_unparse symtable token tokenize keyword dis opcode _opcode_metadata tabnanny pyclbr py_compile compileall "
+    "sysconfig _sitebuiltins",
 }
 """Area -> modules and packages, separated by spaces."""
 
