@@ -107,7 +107,7 @@ class FineTuner(L.LightningModule):
         if not any(p.requires_grad for p in self.model.parameters()):
             raise UserError(
                 f"{type(self).__name__} with {type(self.adapter).__name__} has nothing to train; choose an adapter "
-                "that trains weights of the backbone (model.adapter: finelab.models.adapters.Full, or a peft configuration)."
+                "that trains weights of it (model.adapter: finelab.models.adapters.Full, or any peft.PeftConfig)."
             )
         self.exempt = undecayed(self.model)
         self.regularizers = self.own_regularizers + self.adapter.regularizers()

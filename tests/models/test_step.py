@@ -143,7 +143,8 @@ def test_two_ranks_equal_one_process(tmp_path, loader, sgd, fit, flat):
             sgd = functools.partial(torch.optim.SGD, lr=0.1)
             module = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), step.Sharpness(0.5)])
             trainer = L.Trainer(max_epochs=3, accelerator="cpu", devices=2, strategy="ddp_fork",
-                accumulate_grad_batches=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+                accumulate_grad_batches=2, logger=False, enable_checkpointing=False,
+                enable_progress_bar=False, enable_model_summary=False,
                 use_distributed_sampler=False)
             class Save(L.Callback):
                 def on_train_end(self, trainer, module):

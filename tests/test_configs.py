@@ -1,0 +1,54 @@
+"""Every file in configs/ parses, instantiates and takes one step on a tiny model and a few made-up rows."""
+
+import importlib.resources
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finelab.scripts.cli import main
+
+FILES = sorted(
+    str(file)
+    for file in map(Path, map(str, importlib.resources.files("finelab.configs").iterdir()))
+    if file.suffix == ".yaml" and file.name != "defaults.yaml"
+)
+TINY = {"finelab.models.SequenceClassifier": "tiny://bert", "finelab.models.CausalLM": "tiny://llama"}
+
+
+def made_up(folder):
+    """Rows that serve every template: texts of two labels, long enough for a window."""
+    folder.mkdir()
+    for split, count in (("train", 12), ("validation", 4), ("test", 4)):
+        rows = [
+            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip()}
+            for i, word in enumerate(("poor ", "fine ") * (count // 2))
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.mark.parametrize("file", FILES, ids=[Path(file).stem for file in FILES])
+def test_every_configuration_takes_a_step(file, tmp_path, capsys):
+    config = yaml.safe_load(Path(file).read_text())
+    overrides = ["--model.base", TINY[config["model"]["class_path"]], "--trainer.max_steps", "1"]
+    overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one", "--trainer.precision", "32-true"]
+    if config["data"]["class_path"] == "finelab.data.TextDataModule":
+        overrides += ["--data.source", str(made_up(tmp_path / "rows"))]
+    overrides += ["--data.context", "32", "--data.cache_dir", str(tmp_path / "cache")]
+    assert main(["fit", "-c", file, *overrides]) == 0, capsys.readouterr().err
+    record = json.loads((tmp_path / "runs" / "one" / "record.json").read_text())
+    assert record["status"] == "finished"
+
+
+def test_there_is_something_to_test():
+    assert {"quickstart", "sst2_lora", "domain_lm"} <= {Path(file).stem for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=[Path(file).stem for file in FILES])
+def test_every_header_states_its_command_and_what_to_expect(file):
+    header = "".join(line for line in Path(file).read_text().splitlines(keepends=True) if line.startswith("#"))
+    assert "finelab fit -c " in header
+    assert "Expected" in header
+    assert "TODO" not in header
