@@ -57,6 +57,11 @@ def create_run(root: str | Path, name: str | None, stem: str) -> Path:
     Raises:
         UserError: the name is taken, cannot be a folder name, or the root cannot be written.
     """
+    if name is not None and not NAME.fullmatch(name):
+        raise UserError(
+            f"run.name={name!r} cannot be a run's folder name: use 1 to 64 letters, digits, dots, dashes and "
+            "underscores, and start with a letter or digit. The folder that holds the runs is run.root."
+        )
     root = Path(root).expanduser()
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -79,11 +84,6 @@ def create_run(root: str | Path, name: str | None, stem: str) -> Path:
 
 
 def _create_named(root: Path, name: str) -> Path:
-    if not NAME.fullmatch(name):
-        raise UserError(
-            f"run.name={name!r} cannot be a run's folder name: use 1 to 64 letters, digits, dots, dashes and "
-            "underscores, and start with a letter or digit. The folder that holds the runs is run.root."
-        )
     try:
         (root / name).mkdir()
     except FileExistsError as error:

@@ -115,14 +115,12 @@ def unknown_option(fault: Fault, invocation: Invocation) -> str:
 
 
 def unknown_class(fault: Fault, invocation: Invocation) -> str:
-    package = ".".join(fault.found) if fault.kind == "module" else fault.found[0]
-    path = fault.classes[-1] if fault.classes else ".".join(fault.found)
-    if fault.kind == "attribute":
-        path = ".".join(fault.found)
+    missing = ".".join(fault.found)
+    path = next((path for path in reversed(fault.classes) if path.startswith(missing)), missing)
     place = find_class(invocation, fault.key, path)
-    known = known_class_paths(path.rpartition(".")[0])
-    what = f"the package {package!r} is not installed" if fault.kind == "module" else f"{package} has no such class"
-    return f"{place.sets()}, but {what}; {nearest_path(path, known)}"
+    package = path.rpartition(".")[0]
+    what = f"{package} has no such class" if path == missing else f"there is no {missing}"
+    return f"{place.sets()}, but {what}; {nearest_path(path, known_class_paths(package))}"
 
 
 def nearest_path(path: str, known: list[str]) -> str:

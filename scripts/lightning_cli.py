@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -186,7 +187,7 @@ class FinelabCLI(LightningCLI):
         """Every value as it was used; loadable again with -c, so without what links fill in."""
         assert self.subcommand is not None
         parser = self._parser(self.subcommand)
-        config = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_none=False, skip_link_targets=True))
+        config = yaml.safe_load(parser.dump(self.config[self.subcommand], skip_unset=False, skip_link_targets=True))
         return config | {"seeds": all_seeds(config["seeds"])}
 
     # ---- running
@@ -217,6 +218,8 @@ class FinelabCLI(LightningCLI):
         """Take away the directory of a run that ended before its first step."""
         if self.directory is not None:
             shutil.rmtree(self.directory)
+            with suppress(OSError):  # it holds other runs
+                self.directory.parent.rmdir()
 
 
 def as_list(callbacks: Callback | list[Callback] | None) -> list[Callback]:

@@ -91,4 +91,5 @@ def check_not_linked(key: str, where: str) -> None:
 
 def check_class(key: str, path: str, where: str, trusted: tuple[str, ...]) -> None:
     if not is_allowed(path, trusted):
-        raise UserError(f"{where} sets {key}: {path}, which is not allowed. {refusal(path)}")
+        between = " " if key.startswith("--") else ": "
+        raise UserError(f"{where} sets {key}{between}{path}, which is not allowed. {refusal(path)}")
