@@ -24,8 +24,11 @@ def factors(config: dict[str, Any]) -> dict[str, Scalar]:
     found |= {key: init_args(model.get("optimizer")).get(key) for key in ("lr", "weight_decay")}
     found["schedule"] = class_name(model.get("schedule"))
     found["data"] = data.get("source") or class_name(config.get("data"))
-    found |= {"batch_size": data.get("batch_size"), "accumulation": trainer.get("accumulate_grad_batches")}
-    found |= {"max_epochs": trainer.get("max_epochs"), "max_steps": trainer.get("max_steps")}
+    found |= {"batch_size": data.get("batch_size"), "max_epochs": trainer.get("max_epochs")}
+    if (parts := trainer.get("accumulate_grad_batches")) != 1:
+        found["accumulation"] = parts
+    if (steps := trainer.get("max_steps")) != -1:
+        found["max_steps"] = steps
     found |= {"precision": trainer.get("precision")}
     seeds = config.get("seeds")
     found |= {f"seed/{key}": value for key, value in seeds.items()} if isinstance(seeds, dict) else {"seed": seeds}

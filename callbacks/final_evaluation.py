@@ -1,7 +1,7 @@
 """The tuned model beside its references, once, at the end."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
 from .evaluation import evaluate, split_loader

@@ -37,7 +37,7 @@ class TensorBoard(Callback):
             declared: dict[str, Any] = {f"hp/{split}_{name}": None for split in splits for name in names}
             for summary in hparams(factors(self.run.config), declared):
                 writer.file_writer.add_summary(summary)
-            writer.add_text("config", as_code(yaml.safe_dump(self.run.config, sort_keys=False)))
+            writer.add_text("config", as_code(yaml.safe_dump(reading_order(self.run.config), sort_keys=False)))
             if isinstance(data, AuditedSource):
                 writer.add_text("data", as_code(data.render_report()))
 
@@ -52,10 +52,9 @@ class TensorBoard(Callback):
             logger.log_metrics(metrics, step=trainer.global_step)
 
     def _metric_names(self, module: LightningModule) -> list[str]:
-        for references in self.results.before.values():
-            for metrics in references.values():
-                return list(metrics)
-        return list(dict.fromkeys(["nll", finetuner(module).primary[0]]))
+        """The one that picks the weights first: it is the only one that the HParams table shows at once."""
+        found = [name for references in self.results.before.values() for m in references.values() for name in m]
+        return list(dict.fromkeys([finetuner(module).primary[0], "nll", *found]))
 
 
 def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
@@ -80,6 +79,11 @@ def charts(metrics: list[str], regularized: bool) -> dict[str, list[Any]]:
         "peak memory (GiB)": ["^sys/peak_memory_gib$"],
     }
     return {title: ["Multiline", tags] for title, tags in lines.items() if tags}
+
+
+def reading_order(config: dict[str, Any]) -> dict[str, Any]:
+    """What defines the experiment before the trainer's many settings."""
+    return {key: config[key] for key in ("seeds", "model", "data") if key in config} | config
 
 
 def as_code(text: str) -> str:
