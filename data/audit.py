@@ -37,10 +37,10 @@ def audit_split(samples: Dataset, rows: int, context: int, label_names: list[str
             "length": empty,
             "truncated": 0.0,
         }
-    _, first = np.unique(np.asarray(samples["row"]), return_index=True)
-    lengths = np.asarray(samples["full_tokens"])[first]
-    tokens = int(sum(map(len, samples["input_ids"])))
-    supervised = int(sum(samples["supervised"]))
+    _, first = np.unique(values(samples, "row"), return_index=True)
+    lengths = values(samples, "full_tokens")[first]
+    tokens = sum(len(chunk.flatten()) for chunk in samples.data.column("input_ids").chunks)
+    supervised = int(values(samples, "supervised").sum())
     audit: dict[str, Any] = {
         "rows": rows,
         "samples": len(samples),
@@ -51,10 +51,15 @@ def audit_split(samples: Dataset, rows: int, context: int, label_names: list[str
         "truncated": 0.0,
     }
     if label_names is not None:
-        counts = np.bincount(np.asarray(samples["labels"]), minlength=len(label_names))
+        counts = np.bincount(values(samples, "labels"), minlength=len(label_names))
         audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
         audit["truncated"] = float((lengths > context).mean())
     return audit
+
+
+def values(samples: Dataset, name: str) -> np.ndarray:
+    """A column of numbers, without a Python object for each."""
+    return samples.data.column(name).to_numpy()
 
 
 def render_report(report: Mapping[str, Any]) -> str:

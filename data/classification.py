@@ -120,16 +120,18 @@ class Classification(Template):
         index = {name: position for position, name in enumerate(label_names or [])}
         pairs = [example["text_pair"] for example in examples] if self.text_pair is not None else None
         texts = [example["text"] for example in examples]
-        whole = tokenizer(texts, pairs, verbose=False)["input_ids"]
-        cut = tokenizer(texts, pairs, truncation=True, max_length=context, verbose=False)
+        encoded = tokenizer(texts, pairs, verbose=False)
+        segments = pairs is not None and marks_segments(tokenizer)
         samples: list[Example] = []
         for row, example in enumerate(examples):
             label = index[example["name"]] if "name" in example else UNLABELLED
-            sample: Example = {"row": row, "input_ids": cut["input_ids"][row], "labels": label, "supervised": 1}
-            sample["full_tokens"] = len(whole[row])
-            if pairs is not None and marks_segments(tokenizer):
-                sample["token_type_ids"] = cut["token_type_ids"][row]
-            samples.append(sample)
+            own = {name: encoded[name][row] for name in ("input_ids", *(["token_type_ids"] if segments else []))}
+            size = len(own["input_ids"])
+            if size > context:
+                pair = pairs[row] if pairs is not None else None
+                cut = tokenizer(texts[row], pair, truncation=True, max_length=context)
+                own = {name: cut[name] for name in own}
+            samples.append({"row": row, "labels": label, "supervised": 1, "full_tokens": size, **own})
         return samples
 
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:

@@ -14,7 +14,7 @@ import tokenizers
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from ..contracts.errors import UserError
-from .audit import audit_split
+from .audit import audit_split, values
 from .duplicates import exact_duplicates, text_key
 from .rejections import BadRow, Rejections, Row
 from .sources import Source
@@ -167,7 +167,7 @@ class Preparation:
             return {}
         texts = [text for example in examples for text in self.template.texts(example)]
         chars, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
-        scored = sum(samples["chars"])
+        scored = int(values(samples, "chars").sum())
         return {
             "chars": chars,
             "bytes": size,
@@ -176,7 +176,7 @@ class Preparation:
         }
 
     def _example(self, samples: Dataset, label_names: list[str] | None) -> str:
-        lengths = np.asarray(samples["full_tokens"])
+        lengths = values(samples, "full_tokens")
         typical = int(np.argmin(np.abs(lengths - np.median(lengths))))
         return self.template.show(samples[typical], self.tokenizer.tokenizer, label_names)
 

@@ -127,8 +127,8 @@ def _keep_once(splits: Splits) -> None:
 
 
 def _drop_near_duplicates(splits: Splits) -> None:
-    for lower, higher in (("validation", "test"), ("train", "test"), ("train", "validation")):
-        held_out = [doc.text for doc in splits[higher]]
+    for lower, higher in (("validation", ("test",)), ("train", ("test", "validation"))):
+        held_out = [doc.text for split in higher for doc in splits[split]]
         near = {other for _, other in near_pairs(held_out, [doc.text for doc in splits[lower]], NEAR)}
         splits[lower] = [doc for position, doc in enumerate(splits[lower]) if position not in near]
 
