@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("finelab: interrupted.", file=sys.stderr)
         return 130
     except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut down and said so
+            return 130
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 
 

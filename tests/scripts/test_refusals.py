@@ -23,10 +23,22 @@ IN_THE_FILE = {
     "wrong type of a factory's argument": ("lr: 0.001", "lr: fast", ["optimizer.init_args.lr: fast", "a number"]),
     "unknown model": ("SequenceClassifier", "SequenceClasifier", ["small.yaml:3", "did you mean 'finelab.models.Seq"]),
     "unknown adapter": ("LoraConfig", "LoRAConfig", ["adapter.class_path: peft.LoRAConfig", "'peft.LoraConfig'"]),
-    "unknown regularizer": ("regularizers.L2SP", "regularizers.L2PS", ["did you mean 'finelab.models.regularizers.L2SP'"]),
-    "unknown optimizer": ("AdamW", "AdamZ", ["optimizer.class_path: torch.optim.AdamZ", "did you mean 'torch.optim.Adam"]),
+    "unknown regularizer": (
+        "regularizers.L2SP",
+        "regularizers.L2PS",
+        ["did you mean", "regularizers.L2SP'"],
+    ),
+    "unknown optimizer": (
+        "AdamW",
+        "AdamZ",
+        ["class_path: torch.optim.AdamZ", "mean 'torch.optim.Adam"],
+    ),
     "unknown module": ("finelab.data.TextData", "finelab.dta.TextData", ["finelab.dta.TextDataModule", "did you mean"]),
-    "missing argument": ("    base: tiny://bert\n", "", ["model.class_path", "nothing about base", "model.init_args.base"]),
+    "missing argument": (
+        "    base: tiny://bert\n",
+        "",
+        ["nothing about base", "under model.init_args.base"],
+    ),
     "some of the seeds": ("seeds: 5", "seeds: {data: 1}", ["small.yaml:1", "all three of data, init and train"]),
     "argument beside class_path": (
         "  init_args:\n    base:",
@@ -122,7 +134,7 @@ def test_the_known_keys_are_the_parsers(config, here, monkeypatch):
     monkeypatch.setattr(lightning_cli.FinelabCLI, "parse_arguments", parse)
     with pytest.raises(KeyboardInterrupt):
         lightning_cli.FinelabCLI(read_invocation(["fit", "-c", str(config())]))
-    assert found == dict.fromkeys(("fit", "validate", "test", "predict"), set(precheck.KEYS))
+    assert found == {name: set(precheck.KEYS) for name in ("fit", "validate", "test", "predict")}
 
 
 def test_an_unexpected_exception_keeps_its_traceback(config, here, monkeypatch):
