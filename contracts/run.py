@@ -77,8 +77,8 @@ def create_run(root: str | Path, name: str | None, stem: str) -> Path:
                 continue
     except OSError as error:
         raise UserError(
-            f"The run's directory cannot be made under run.root={str(root)!r}: {error.strerror}. Give a folder that can "
-            "be written, for example --run.root runs."
+            f"The run's directory cannot be made under run.root={str(root)!r}: {error.strerror}. Give a folder that "
+            "can be written, for example --run.root runs."
         ) from error
     raise UserError(f"{root} already holds thousands of runs named {stamped}; give this one a name with --run.name.")
 
