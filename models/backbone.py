@@ -1,6 +1,7 @@
 """The only file that knows how transformers loads a pretrained model."""
 
 import hashlib
+import inspect
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Literal, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.utils.hub import cached_file
 
 from ..contracts.errors import UserError
@@ -81,11 +82,7 @@ def load(base: str, kind: Literal["encoder", "causal_lm"], loading: Loading) -> 
 
 def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False)
-    if kind == "encoder" and "add_pooling_layer" in constructor_options(config):
-        extra = {"add_pooling_layer": False}
-    else:
-        extra = {}
-    return HEADS[kind].from_pretrained(
+    model, info = HEADS[kind].from_pretrained(
         location.path,
         config=config,
         revision=loading.revision,
@@ -93,25 +90,30 @@ def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedMod
         attn_implementation=loading.attention,
         use_safetensors=True,
         trust_remote_code=False,
-        **extra,
+        output_loading_info=True,
+        **without_pooling_layer(kind, config),
     )
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"its files lack {len(missing)} of the weights of {type(model).__name__} ({missing[0]} first), which would "
+            "start at random; use a base that has them"
+        )
+    return model
 
 
 def from_random(location: Location, kind: str) -> PreTrainedModel:
     """A tiny:// model; its weights come from a fixed seed, so that it is the same base in every run."""
     config = AutoConfig.from_pretrained(location.path)
-    extra = (
-        {"add_pooling_layer": False} if kind == "encoder" and "add_pooling_layer" in constructor_options(config) else {}
-    )
     with torch.random.fork_rng():
         torch.manual_seed(derive("tiny", location.uri))
-        return HEADS[kind].from_config(config, **extra)
+        return HEADS[kind].from_config(config, **without_pooling_layer(kind, config))
 
 
-def constructor_options(config) -> tuple[str, ...]:
-    model_class = AutoModel._model_mapping[type(config)]
-    model_class = model_class[0] if isinstance(model_class, tuple) else model_class
-    return model_class.__init__.__code__.co_varnames
+def without_pooling_layer(kind: str, config: PreTrainedConfig) -> dict[str, bool]:
+    """BERT-like encoders take an option that leaves out the layer over the first token, which nothing here reads."""
+    model_class = AutoModel._model_mapping[type(config)]  # pyright: ignore[reportAttributeAccessIssue]
+    takes_it = kind == "encoder" and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    return {"add_pooling_layer": False} if takes_it else {}
 
 
 def fit_vocabulary(model: PreTrainedModel, location: Location) -> tuple[str, ...]:

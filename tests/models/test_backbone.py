@@ -98,3 +98,13 @@ def test_a_real_language_model_loads(shared_model):
     loaded = load(str(shared_model("stories260K")), "causal_lm", Loading())
     assert sum(p.numel() for p in loaded.model.parameters()) == 260_032
     assert loaded.notes == ()
+
+
+def test_a_base_that_lacks_weights_is_refused(tmp_path):
+    """transformers would fill them with random numbers and go on."""
+    model, tokenizer = folder(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    state = {name: p for name, p in model.state_dict().items() if "layers.1.mlp" not in name}
+    model.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(UserError, match=r"lack 3 of the weights.*layers\.1\.mlp"):
+        load(str(tmp_path), "causal_lm", Loading())
