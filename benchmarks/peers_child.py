@@ -1,0 +1,84 @@
+"""One measurement for ``peers.py``: trains one side in this process and prints a line of JSON.
+
+Alike, from configs/sst2_lora.yaml: rows, tokenizer, base and its loading, mean pooling over real tokens with dropout
+and one linear layer, LoRA (modules, rank, scale, dropout), rate and decay of AdamW, linear schedule, clipping at 1,
+batches of 32, bfloat16 autocast over float32 weights, dynamic padding, rows of like length together, no worker
+processes, no evaluation and no checkpoint. The peer's model is a small module around the same PEFT backbone rather than
+``BertForSequenceClassification``, whose head pools otherwise: so both do the same arithmetic on a batch.
+
+finelab runs as ``finelab fit`` runs it, with its logger and the standard callbacks that act at every step; those that
+only evaluate, draw and write before and after training are left out. The peer is at its best: no report, no progress
+bar, a log line every 100 steps, fused AdamW (its default), rows in a plain list, no ``token_type_ids``. Each side
+orders its rows in its own way, so the number of padded tokens differs; it is stated.
+
+The clock runs from the start of the training loop to its end. Before, each side trains a model of its own for a few
+steps and throws it away. Memory is the resident set: its peak over the process up to the loop's end, imports included,
+and that peak less what was resident when the clock started.
+"""
+
+import argparse
+import cProfile
+import io
+import json
+import pstats
+import tempfile
+from pathlib import Path
+
+from peers import SIDES, Task
+from peers_common import Meter, Recipe, Side
+from torch.profiler import ProfilerActivity, profile
+
+WARM_STEPS = 5
+PROFILED_STEPS = 40
+SHOWN = 45
+"""Lines of each table of a profile."""
+
+
+def side_called(name: str) -> type[Side]:
+    """Only the side in question is imported: what the other one loads is not its memory."""
+    if name == "finelab":
+        from peers_finelab import FinelabSide
+
+        return FinelabSide
+    from peers_transformers import PeerSide
+
+    return PeerSide
+
+
+def write_profile(side: Side, file: Path) -> None:
+    """Python functions and torch operations, from two short trainings: each profiler slows what the other would see."""
+    functions, text = cProfile.Profile(), io.StringIO()
+    calls, operations = Meter(functions), Meter(kernels := profile(activities=[ProfilerActivity.CPU]))
+    side.train(calls, PROFILED_STEPS)
+    side.train(operations, PROFILED_STEPS)
+    for order in ("cumulative", "tottime"):
+        pstats.Stats(functions, stream=text).strip_dirs().sort_stats(order).print_stats(SHOWN)
+    table = kernels.key_averages().table("self_cpu_time_total", SHOWN, max_name_column_width=48)
+    what = f"{PROFILED_STEPS} steps; {{:.2f}} s of training under {{}}\n\n"
+    parts = [what.format(calls.seconds, "cProfile"), text.getvalue()]
+    file.write_text("".join([*parts, what.format(operations.seconds, "torch.profiler"), table, "\n"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run by peers.py.")
+    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("task", type=lambda text: Task(**json.loads(text)))
+    options = parser.parse_args()
+    task: Task = options.task
+    with tempfile.TemporaryDirectory() as scratch:
+        side = side_called(options.side)(task, Recipe.shipped(), Path(scratch))
+        side.train(Meter(), WARM_STEPS)
+        if task.profile:
+            write_profile(side, Path(task.profile))
+            result = {}
+        else:
+            meter = Meter()
+            supervised = side.train(meter)
+            result = meter.result(examples=supervised)  # one label a row
+            result |= {"supervised_tokens": supervised, "trainable_parameters": side.trainable_parameters()}
+            result["validation_accuracy"] = side.accuracy()
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
