@@ -57,12 +57,15 @@ class SequenceClassifier(FineTuner):
     has_fresh_head = True
 
     def __init__(
-        self, *args: Any, labels: list[str], pooling: Pooling = "mean", head_dropout: float = 0.1, **kwargs: Any
+        self, *args: Any, labels: list[str] | None, pooling: Pooling = "mean", head_dropout: float = 0.1, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        if len(labels) < 2:
-            raise UserError(f"A classifier needs at least two labels, and the data has {labels}.")
-        self.labels, self.head_dropout = list(labels), head_dropout
+        if len(labels or ()) < 2:  # the link passes None where the data has no label_names
+            raise UserError(
+                f"{type(self).__name__} needs at least two label names, and the data has {labels}; choose a data "
+                "module with label_names (a template for classification), or another model."
+            )
+        self.labels, self.head_dropout = list(labels or ()), head_dropout
         self.pooling: Pooling = pooling
 
     def build(self, backbone: nn.Module) -> nn.Module:

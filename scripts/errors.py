@@ -214,11 +214,8 @@ RENDERERS: dict[str, Callable[[Fault, Invocation], str]] = {
 
 
 def explain_building(error: Exception, invocation: Invocation) -> str:
-    """A constructor refused what it was given, or lacks what a link should have brought."""
+    """A constructor refused what it was given."""
     message = str(error)
-    if "labels=None" in message:
-        place = find_class(invocation, "data", "")
-        return f"{place.where}: the model needs labels, and the data module has no label_names that could say them."
     if "Errors:" in message:  # of every type that was tried; what was given follows at length
         tried = message.partition("Errors:")[2].partition("Given value")[0]
         message = "; ".join(line for line in re.findall(r"- (.+)", tried) if not line.startswith("Expected a <class"))

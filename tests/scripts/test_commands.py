@@ -70,7 +70,7 @@ def test_links_skip_classes_without_the_target(config, built, outside):
 
 def test_a_classifier_without_labels_is_explained(config, refused, outside):
     paragraph = refused("fit", "-c", config(), "--data", f"{outside}.Unlinked", "--trust-module", outside)
-    assert "needs labels" in paragraph and "label_names" in paragraph
+    assert "label names" in paragraph and "label_names" in paragraph
     assert "Namespace(" not in paragraph
 
 
