@@ -1,5 +1,8 @@
 """Which import paths a configuration may name: naming a class is running its code."""
 
+import sys
+from pathlib import Path
+
 from ..contracts.errors import UserError
 
 ALLOWED = (
@@ -32,6 +35,9 @@ def refusal(path: str) -> str:
 def enforce(trusted: tuple[str, ...]) -> None:
     """Put the list into force for every parser of this process, before any parser is built.
 
+    A trusted package may lie in the current folder, which a console script does not have on its path. It comes last, so
+    that no file there takes the place of an installed package.
+
     Raises:
         UserError: a trusted name is no module path.
     """
@@ -43,3 +49,5 @@ def enforce(trusted: tuple[str, ...]) -> None:
         raise UserError(
             f"--trust-module takes the name of a Python package, got {', '.join(trusted)}: {error}"
         ) from error
+    if trusted and not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))

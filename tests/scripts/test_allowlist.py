@@ -1,5 +1,7 @@
 """A configuration may name classes of trusted packages only, and what is refused is not even imported."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -66,3 +68,22 @@ def test_prefixes_end_at_a_dot():
     assert not is_allowed("torch.load") and not is_allowed("lightning.pytorch.cli.LightningCLI")
     assert not is_allowed("mine.Callback") and is_allowed("mine.Callback", ("mine",))
     assert all(is_allowed(f"{package}.X") for package in ALLOWED)
+
+
+def test_a_trusted_package_is_found_in_the_current_folder(config, here):
+    """As the console script starts: without the current folder on the path."""
+    (here / "my_lab").mkdir()
+    (here / "my_lab" / "__init__.py").write_text("")
+    (here / "my_lab" / "quiet.py").write_text(
+        "from finelab.models.regularizers.regularizer import Regularizer\n\n\nclass Quiet(Regularizer):\n"
+        "    def __init__(self, weight: float) -> None:\n        self.weight = weight\n"
+    )
+    file = config("class_path: finelab.models.regularizers.L2SP", "class_path: my_lab.quiet.Quiet")
+    program = "import sys; from finelab.scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-P", "-c", program, "fit", "-c", file, "--print_config"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    refused = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert refused.returncode == 2 and "not allowed" in refused.stderr
+    found = subprocess.run([*words, "--trust-module", "my_lab"], capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    assert "class_path: my_lab.quiet.Quiet" in found.stdout
