@@ -9,7 +9,15 @@ from typing import Literal, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.utils.hub import cached_file
 
 from ..contracts.errors import UserError
@@ -70,7 +78,7 @@ def load(base: str, kind: Literal["encoder", "causal_lm"], loading: Loading) -> 
         model = from_random(location, kind) if location.is_random else from_files(location, kind, loading)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model.base: {base!r} could not be loaded as {kind}: {first_line(error)}") from error
-    notes = fit_vocabulary(model, location)
+    notes = fit_vocabulary(model, location, loading)
     if loading.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
@@ -82,7 +90,7 @@ def load(base: str, kind: Literal["encoder", "causal_lm"], loading: Loading) -> 
 
 def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False)
-    model, info = HEADS[kind].from_pretrained(
+    model, info = head(kind, config).from_pretrained(
         location.path,
         config=config,
         revision=loading.revision,
@@ -106,23 +114,34 @@ def from_random(location: Location, kind: str) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(location.path)
     with torch.random.fork_rng():
         torch.manual_seed(derive("tiny", location.uri))
-        return HEADS[kind].from_config(config, **without_pooling_layer(kind, config))
+        return head(kind, config).from_config(config, **without_pooling_layer(kind, config))
+
+
+def head(kind: str, config: PreTrainedConfig) -> type:
+    """The auto class; of an encoder-decoder the encoder alone, where transformers has it (T5 and its kin)."""
+    return AutoModelForTextEncoding if kind == "encoder" and config.is_encoder_decoder else HEADS[kind]
 
 
 def without_pooling_layer(kind: str, config: PreTrainedConfig) -> dict[str, bool]:
     """BERT-like encoders take an option that leaves out the layer over the first token, which nothing here reads."""
     model_class = AutoModel._model_mapping[type(config)]  # pyright: ignore[reportAttributeAccessIssue]
-    takes_it = kind == "encoder" and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    takes_it = (
+        kind == "encoder"
+        and not config.is_encoder_decoder
+        and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
+    )
     return {"add_pooling_layer": False} if takes_it else {}
 
 
-def fit_vocabulary(model: PreTrainedModel, location: Location) -> tuple[str, ...]:
+def fit_vocabulary(model: PreTrainedModel, location: Location, loading: Loading) -> tuple[str, ...]:
     """Grow the embedding where the tokenizer has ids beyond it; padded larger embeddings are left as they are."""
-    tokens = len(AutoTokenizer.from_pretrained(location.path))
+    tokens = len(AutoTokenizer.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False))
     rows = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
     if tokens <= rows:
         return ()
-    model.resize_token_embeddings(tokens)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive("vocabulary", location.uri))
+        model.resize_token_embeddings(tokens)
     return (f"The tokenizer of {location.uri} knows {tokens} tokens and its embedding had {rows}: it was resized.",)
 
 

@@ -3,6 +3,7 @@
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from ..contracts.batch import MODEL_INPUTS, Batch
@@ -43,7 +44,8 @@ class CausalLM(FineTuner):
     def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
         at = shift(batch["labels"])
         inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
-        logits = self.adapted(**inputs, logits_to_keep=at.mask).logits
+        mask = F.pad(at.mask, (self.adapter.virtual_tokens, 0), value=False)
+        logits = self.adapted(**inputs, logits_to_keep=mask).logits
         return Outputs(logits.flatten(0, -2), self.read.pop().flatten(0, -2)), at.targets, at.rows
 
     def meter(self) -> Meter:

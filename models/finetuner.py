@@ -10,14 +10,13 @@ forward, probe or loader shifts no later dropout mask.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import ParallelStrategy, Strategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftConfig
 from torch import Tensor, nn
@@ -30,6 +29,7 @@ from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Loading, load
 from .checkpoint_folder import read_manifest, write_manifest
+from .gradients import no_sync, scale_gradients, seed_forward, trained
 from .losses import token_nll
 from .meters import Meter
 from .parameter_groups import decay_groups, undecayed
@@ -153,10 +153,10 @@ class FineTuner(L.LightningModule):
         extra = iter(range(1, 1 << 30))
 
         def again() -> Outputs:
-            torch.manual_seed(count(next(extra)))
+            seed_forward(count(next(extra)), self.device)
             return self.supervised(batch)[0]
 
-        torch.manual_seed(count(0))
+        seed_forward(count(0), self.device)
         outputs, targets, rows = self.supervised(batch)
         step = Step(outputs, targets, rows, token_nll(outputs.logits, targets), again)
         total = nll = step.nll.sum()
@@ -192,18 +192,18 @@ class FineTuner(L.LightningModule):
         self.window.reduce(self.trainer.strategy)
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if not self.window.tokens:  # an update without gradients moves nothing, decay included
+            if self.trainer.scaler is not None:
+                raise UserError(
+                    f"Optimizer step {self.trainer.global_step} has no supervised token, and float16 loss scaling "
+                    "cannot skip a step. Use trainer.precision: bf16-mixed, or drop the rows without targets."
+                )
             for p in parameters:
                 p.grad = None
             self.skipped_steps += 1
             return
-        self.scale_gradients(parameters, self.unit * parts / self.window.tokens)
+        scale_gradients(parameters, self.unit * parts / self.window.tokens)
         self.window.unit, self.unit = self.unit, self.window.tokens / parts
         self.supervised_tokens += self.window.tokens
-
-    def scale_gradients(self, parameters: list[nn.Parameter], factor: float) -> None:
-        for p in parameters:
-            if p.grad is not None:
-                p.grad.mul_(factor)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if not self.window.tokens:
@@ -212,12 +212,22 @@ class FineTuner(L.LightningModule):
         additions, shown = self.add_parameter_terms(parameters)
         for shaper in self.shapers:
             shaper.shape_gradients(parameters, partial(self.replay, parameters))
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.norm = norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         rate = optimizer.param_groups[0]["lr"]
         require_finite(self.window, norm, rate, scaled=self.trainer.scaler is not None)
-        self.log_dict({f"reg/{name}": value for name, value in (self.window.shown_means() | shown).items()})
-        self.log_dict({"train/loss": self.window.mean("total") + additions, "grad/norm": norm, "train/lr": rate})
+        logged = {f"reg/{name}": value for name, value in (self.window.shown_means() | shown).items()}
+        logged |= {"train/loss": self.window.mean("total") + additions, "grad/norm": norm.item(), "train/lr": rate}
+        self.log_dict(logged)
         self.log("train/nll", self.window.mean("nll"), prog_bar=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm that is known already; Lightning's own way refuses a fused optimizer under mixed precision."""
+        if gradient_clip_algorithm == "value" or self.trainer.scaler is not None:
+            return super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        if gradient_clip_val and self.window.tokens and self.norm > gradient_clip_val:
+            scale_gradients(trained(optimizer), gradient_clip_val / self.norm.item())
 
     def add_parameter_terms(self, parameters: list[nn.Parameter]) -> tuple[float, dict[str, float]]:
         """Adds their gradients; returns their sum, and each one's unweighted value."""
@@ -243,7 +253,7 @@ class FineTuner(L.LightningModule):
                 loss = strategy.training_step(batch, turn)
                 assert isinstance(loss, Tensor)
                 loss.backward()
-        self.scale_gradients(parameters, self.window.unit * self.trainer.world_size / self.window.tokens)
+        scale_gradients(parameters, self.window.unit * self.trainer.world_size / self.window.tokens)
         self.unit, self.replaying = unit, False
         self.add_parameter_terms(parameters)
 
@@ -320,12 +330,3 @@ class FineTuner(L.LightningModule):
     @abstractmethod
     def adapted(self) -> nn.Module:
         """The adapted backbone inside ``model``."""
-
-
-def no_sync(strategy: Strategy) -> AbstractContextManager[None]:
-    """Gradients of all but the window's last micro-batch stay on their rank."""
-    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
-
-
-def trained(optimizer: Optimizer) -> list[nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]

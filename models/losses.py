@@ -2,10 +2,14 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..contracts.batch import IGNORE
+
+SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
+"""Of sums over many tokens: float32 loses their sixth digit, and Apple's GPU has no float64."""
 
 
 class Supervised(NamedTuple):

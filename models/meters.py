@@ -9,6 +9,7 @@ from torchmetrics import Metric, SumMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
 
 from ..contracts.batch import Batch
+from .losses import SUM_DTYPE
 from .scored import Scored
 
 
@@ -20,7 +21,7 @@ class Meter(nn.Module):
         self.nll, self.tokens = double_sum(), double_sum()
 
     def update(self, scored: Scored, batch: Batch) -> None:
-        self.nll.update(scored.nll.double().sum())
+        self.nll.update(scored.nll.to(SUM_DTYPE).sum())
         self.tokens.update(scored.targets.numel())
 
     @abstractmethod
@@ -90,9 +91,8 @@ class LanguageModelMeter(Meter):
 
 
 def double_sum() -> SumMetric:
-    """Float32 would lose the sixth digit over a few thousand batches."""
     metric = SumMetric(nan_strategy="disable")
-    metric.set_dtype(torch.float64)
+    metric.set_dtype(SUM_DTYPE)
     return metric
 
 

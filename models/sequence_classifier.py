@@ -85,7 +85,8 @@ class SequenceClassifier(FineTuner):
     def features(self, batch: Batch) -> Tensor:
         """Pooled hidden states, [B, H]."""
         inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
-        return pool(self.adapted(**inputs).last_hidden_state, batch["attention_mask"], self.pooling)
+        hidden = self.adapted(**inputs).last_hidden_state[:, self.adapter.virtual_tokens :]
+        return pool(hidden, batch["attention_mask"], self.pooling)
 
     def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
         features = self.features(batch)

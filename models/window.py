@@ -8,6 +8,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from ..contracts.batch import Batch
+from .losses import SUM_DTYPE
 from .regularizers.regularizer import Regularizer
 
 
@@ -46,12 +47,12 @@ class Window:
     def add(self, tokens: int, nll: Tensor, total: Tensor, shown: dict[str, Tensor]) -> None:
         self.tokens += tokens
         for name, value in {"nll": nll, "total": total, **shown}.items():
-            value = value.detach().double()
+            value = value.detach().to(SUM_DTYPE)
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def reduce(self, strategy: Strategy) -> None:
         """One reduction an optimizer step: the global count and every sum, divided by it."""
-        count = torch.tensor(self.tokens, dtype=torch.float64, device=self.sums["nll"].device)
+        count = torch.tensor(self.tokens, dtype=SUM_DTYPE, device=self.sums["nll"].device)
         numbers = strategy.reduce(torch.stack([count, *self.sums.values()]), reduce_op="sum").tolist()
         self.tokens = round(numbers[0])
         if self.tokens:

@@ -20,6 +20,11 @@ class Adapter:
     The default files hold the trainable parameters only.
     """
 
+    @property
+    def virtual_tokens(self) -> int:
+        """Positions that the adapter puts before each row's own; the target leaves them out."""
+        return 0
+
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         """Freeze, wrap or extend the backbone.
 

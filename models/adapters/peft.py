@@ -1,36 +1,77 @@
 """The bridge to Hugging Face PEFT: any ``peft.PeftConfig`` as it is (github.com/huggingface/peft)."""
 
 import copy
+import json
 from pathlib import Path
+from typing import Any
 
-from peft import PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from peft import (
+    AdaLoraConfig,
+    PeftConfig,
+    PeftModel,
+    PeftType,
+    PromptEncoderConfig,
+    PromptLearningConfig,
+    TaskType,
+    get_peft_model,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 from torch import nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
 from .adapter import Adapter
 
+REFUSED: dict[type[PeftConfig], str] = {
+    AdaLoraConfig: "allocates ranks from a call in the training loop and hides a loss, and neither is driven yet, "
+    "so it would train as plain LoRA.",
+    PromptEncoderConfig: "saves the prompt that its encoder computed and not the encoder, so what is loaded for "
+    "more than inference is another model.",
+}
+
+UNSHAPELY = {"inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version"}
+"""Keys of adapter_config.json that say nothing about the weights' shape or use."""
+
 
 class Peft(Adapter):
     """Wraps a backbone in the PEFT method that a configuration describes, and saves PEFT's own folder format.
 
+    Prompt tuners prepend virtual tokens, so that outputs are longer than the batch by ``virtual_tokens``.
+
     Args:
-        config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it.
+        config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it, and given the backbone's task type
+            where it has none.
+
+    Raises:
+        UserError: one of ``REFUSED``.
     """
 
     def __init__(self, config: PeftConfig) -> None:
+        if reason := REFUSED.get(type(config)):
+            raise UserError(f"model.adapter: {type(config).__name__} {reason} Choose another, e.g. peft.LoraConfig.")
         self.config = config
 
+    @property
+    def virtual_tokens(self) -> int:
+        if not isinstance(self.config, PromptLearningConfig) or self.config.peft_type == PeftType.PREFIX_TUNING:
+            return 0
+        return self.config.num_virtual_tokens
+
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
+        config = copy.deepcopy(self.config)
+        if config.task_type is None:
+            is_lm = backbone.get_output_embeddings() is not None
+            config.task_type = TaskType.CAUSAL_LM if is_lm else TaskType.FEATURE_EXTRACTION
         try:
-            model = get_peft_model(backbone, copy.deepcopy(self.config))
-        except ValueError as error:
+            model = get_peft_model(backbone, config)
+        except (ValueError, KeyError, AttributeError, RuntimeError) as error:
             raise UserError(
-                f"model.adapter: {type(self.config).__name__} does not fit {type(backbone).__name__}: {error}"
+                f"model.adapter: {type(config).__name__} does not fit {type(backbone).__name__}: {error}"
             ) from error
         if not any(p.requires_grad for p in model.parameters()):
             raise UserError(
-                f"model.adapter: {type(self.config).__name__} left nothing to train in {type(backbone).__name__}; "
+                f"model.adapter: {type(config).__name__} left nothing to train in {type(backbone).__name__}; "
                 "check its target_modules."
             )
         return model
@@ -43,12 +84,24 @@ class Peft(Adapter):
         assert isinstance(model, PeftModel)
         if not (folder / "adapter_model.safetensors").is_file():
             raise UserError(f"{folder} holds no adapter_model.safetensors; only safetensors are read, never pickles.")
-        result = set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
-        if result.unexpected_keys:
-            raise UserError(
-                f"{folder} was written by another adapter: {len(result.unexpected_keys)} of its tensors have no place "
-                f"here, {result.unexpected_keys[0]!r} first. Load it with the config.yaml of its own run."
-            )
+        stored = comparable(json.loads((folder / "adapter_config.json").read_text()))
+        wanted = comparable(model.active_peft_config.to_dict())
+        for key in sorted(stored.keys() & wanted.keys()):
+            if stored[key] != wanted[key]:
+                raise UserError(
+                    f"{folder} was written by another adapter: its {key} is {stored[key]!r} and this one's is "
+                    f"{wanted[key]!r}. Load it with the config.yaml of its own run."
+                )
+        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+
+
+def comparable(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as JSON has it, with sets and lists, whose order says nothing, as sorted text."""
+    return {
+        key: sorted(map(str, value)) if isinstance(value, set | list | tuple) else json.loads(json.dumps(value))
+        for key, value in config.items()
+        if key not in UNSHAPELY
+    }
 
 
 def as_adapter(adapter: Adapter | PeftConfig) -> Adapter:

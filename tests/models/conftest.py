@@ -36,7 +36,7 @@ def collate(rows, width=None):
     def pad(x, value):
         return torch.nn.functional.pad(x, (0, width - len(x)), value=value)
 
-    ids = torch.stack([pad(r[0], 258) for r in rows])
+    ids = torch.stack([pad(r[0], 0) for r in rows])
     mask = torch.stack([pad(torch.ones_like(r[0]), 0) for r in rows])
     labels = torch.stack([r[1] if r[1].ndim == 0 else pad(r[1], IGNORE) for r in rows])
     sample = torch.tensor([r[2] for r in rows])

@@ -106,3 +106,34 @@ def test_l2sp_pulls_a_new_head_to_zero_and_not_to_its_random_start():
     penalty.attach(Model())
     assert penalty.parameter_term().addition.item() == pytest.approx(0.5 * 0.2 * 25.0)
     assert penalty.parameter_term().shown.item() == 0.0
+
+
+@pytest.mark.parametrize("init", [True, False, "pissa", "olora"])
+def test_l2sp_on_lora_starts_at_zero_whatever_the_init(init):
+    """PiSSA and OLoRA move part of the weight into the factors; the distance is still that of effective weights."""
+    torch.manual_seed(0)
+    model = get_peft_model(
+        nn.Sequential(nn.Linear(6, 5)), LoraConfig(r=2, lora_alpha=6, target_modules=["0"], init_lora_weights=init)
+    )
+    layer = model.base_model.model[0]
+    start = layer.get_delta_weight("default").detach().clone()
+    penalty = L2SP(1.0)
+    penalty.attach(model)
+    assert penalty.parameter_term().addition.item() == pytest.approx(0.0, abs=1e-5)
+    with torch.no_grad():
+        layer.lora_A["default"].weight.add_(0.3)
+        layer.lora_B["default"].weight.add_(0.2)
+    moved = (layer.get_delta_weight("default") - start).square().sum().item()
+    assert penalty.parameter_term().shown.item() == pytest.approx(0.5 * moved, rel=1e-4)
+
+
+def test_l2sp_sees_lora_on_an_embedding():
+    model = get_peft_model(nn.Sequential(nn.Embedding(7, 5)), LoraConfig(r=2, target_modules=["0"]))
+    penalty = L2SP(1.0)
+    penalty.attach(model)
+    with torch.no_grad():
+        model.base_model.model[0].lora_embedding_A["default"].add_(0.3)
+        model.base_model.model[0].lora_embedding_B["default"].add_(0.2)
+    moved = model.base_model.model[0].get_delta_weight("default").square().sum().item()
+    assert penalty.parameter_term().shown.item() == pytest.approx(0.5 * moved, rel=1e-5)
+    assert not penalty.anchored

@@ -266,3 +266,14 @@ def test_logged_numbers_are_the_steps_means(loader, sgd, fit):
 
 def test_two_of_a_kind_are_logged_apart():
     assert unique_names([L2SP(1.0), RDrop(1.0), L2SP(2.0), L2SP(3.0)]) == ["L2SP", "RDrop", "L2SP_2", "L2SP_3"]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_clipping_uses_the_norm_of_the_whole_gradient(loader, fit, flat, fused):
+    """SGD at rate 1 moves by the clipped gradient; a fused optimizer may be clipped under bf16 autocast."""
+    sgd = functools.partial(torch.optim.SGD, lr=1.0, fused=fused)
+    module = CausalLM("tiny://llama", Full(), sgd)
+    module.configure_model()
+    before = flat(module)
+    fit(module, loader(8), max_epochs=1, gradient_clip_val=0.05, precision="bf16-mixed" if fused else "32-true")
+    assert (flat(module) - before).norm().item() == pytest.approx(0.05, rel=1e-4)

@@ -6,7 +6,7 @@ import math
 import lightning as L
 import pytest
 import torch
-from peft import LoraConfig, PeftModel
+from peft import AdaLoraConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from sklearn.metrics import f1_score
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
@@ -225,3 +225,57 @@ def test_activation_checkpointing_changes_no_gradient(loader, sgd, fit, flat):
         fit(module, loader(4))
         weights.append(flat(module))
     assert (weights[0] - weights[1]).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("config", [PromptTuningConfig, PrefixTuningConfig], ids=lambda c: c.__name__)
+def test_virtual_tokens_are_left_out_of_a_language_model(tmp_path, loader, sgd, fit, config):
+    """Prompt tuners make outputs longer than the batch; targets, pads and the folder must not notice."""
+    module = CausalLM("tiny://llama", config(num_virtual_tokens=4), sgd)
+    fit(module, loader(4), max_epochs=1)
+    with torch.no_grad():
+        module.eval()
+        tight, wide = (module.score(next(iter(loader(8, width=w)))).nll for w in (None, 40))
+        module.save_folder(tmp_path)
+        again = built(CausalLM("tiny://llama", config(num_virtual_tokens=4), sgd, seeds=9))
+        again.load_folder(tmp_path)
+        reloaded = again.score(next(iter(loader(8)))).nll
+    assert len(tight) == len(wide)
+    assert (tight - wide).abs().max() < 2e-6
+    assert (tight - reloaded).abs().max() < 1e-6
+
+
+def test_virtual_tokens_are_left_out_of_a_classifier(loader, sgd):
+    module = classifier(sgd, adapter=PromptTuningConfig(num_virtual_tokens=4))
+    with torch.no_grad():
+        tight, wide = (module.score(next(iter(loader(8, classes=3, width=w)))).nll for w in (None, 40))
+    assert (tight - wide).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("config", [AdaLoraConfig(total_step=10), PromptEncoderConfig(num_virtual_tokens=4)], ids=str)
+def test_what_the_bridge_cannot_do_right_is_refused(sgd, config):
+    with pytest.raises(UserError, match=type(config).__name__):
+        CausalLM("tiny://llama", config, sgd)
+
+
+@pytest.mark.parametrize("change", [{"r": 8}, {"lora_alpha": 32}], ids=str)
+def test_a_folder_of_another_rank_or_scale_is_refused(tmp_path, sgd, change):
+    classifier(sgd, adapter=LoraConfig(target_modules="all-linear", **{"r": 4} | change)).save_folder(tmp_path)
+    with pytest.raises(UserError, match=next(iter(change))):
+        classifier(sgd).load_folder(tmp_path)
+
+
+def test_pickled_adapters_and_missing_heads_are_refused(tmp_path, sgd):
+    module = classifier(sgd)
+    module.save_folder(tmp_path)
+    (tmp_path / "head.safetensors").unlink()
+    with pytest.raises(UserError, match="head"):
+        classifier(sgd).load_folder(tmp_path)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(UserError, match="never pickles"):
+        classifier(sgd).load_folder(tmp_path)
+
+
+def test_the_encoder_of_an_encoder_decoder_classifies(loader, sgd, fit):
+    module = SequenceClassifier("tiny://t5", LoraConfig(r=4, target_modules="all-linear"), sgd, labels=["a", "b", "c"])
+    trainer = fit(module, loader(4, classes=3), max_epochs=1)
+    assert trainer.callback_metrics["train/nll"].isfinite()

@@ -1,0 +1,31 @@
+"""What an optimizer step needs around its gradients: whose they are, their scale, seeds and synchronisation."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from lightning.pytorch.strategies import ParallelStrategy, Strategy
+from torch import nn
+from torch.optim import Optimizer
+
+
+def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
+    for p in parameters:
+        if p.grad is not None:
+            p.grad.mul_(factor)
+
+
+def seed_forward(seed: int, device: torch.device) -> None:
+    """``torch.manual_seed`` for the generators that a forward draws from; that one costs a millisecond a call."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+def no_sync(strategy: Strategy) -> AbstractContextManager[None]:
+    """Gradients of all but the window's last micro-batch stay on their rank."""
+    return strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+
+
+def trained(optimizer: Optimizer) -> list[nn.Parameter]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
