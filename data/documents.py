@@ -88,6 +88,17 @@ class Documents(Template):
             begin, new = max(end - self.overlap, 0), end
         return windows
 
+    def notes(self, tokenizer: PreTrainedTokenizerBase, context: int) -> list[str]:
+        """The stride and the rule for the first token, on which bits per character depend."""
+        start, stride = document_start(tokenizer), context - self.overlap
+        first = (
+            f"each document starts behind {tokenizer.convert_ids_to_tokens(start)}"
+            if start is not None
+            else ("the tokenizer has no BOS or EOS, so the first token of each document is not scored")
+        )
+        end = f"{tokenizer.eos_token} is its last target" if self.append_eos else "no end token is appended"
+        return [f"windows of {context} tokens, stride {stride} ({self.overlap} repeated as context); {first}; {end}"]
+
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
         first = next(i for i, label in enumerate(sample["labels"]) if label != IGNORE)
         ids = sample["input_ids"]

@@ -3,8 +3,9 @@
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import tokenizers
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from lightning.pytorch import LightningDataModule
 
 from ..contracts.errors import UserError
 from .audit import audit_split, values
@@ -23,6 +25,8 @@ from .template import Example, Template
 from .tokenizer import LoadedTokenizer
 
 ORDER = ("train", "validation", "test")
+ROWS_WORTH_A_BAR = 20_000
+BASES = {*Source.__mro__, *Template.__mro__, *LightningDataModule.__mro__}
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,9 @@ class Preparation:
         fractions: shares of splits that the source has not.
         on_bad_row: stop at a row that cannot be used, or leave it out.
         seed: the data seed; matters only where rows are split by fraction.
+        module: class of the data module; its code counts like that of the source and the template.
+        labels: the classes that a checkpoint knows; with them the training split is neither kept nor asked for
+            classes.
     """
 
     source: Source
@@ -46,6 +53,8 @@ class Preparation:
     fractions: Fractions
     on_bad_row: Literal["error", "skip"]
     seed: int
+    module: type
+    labels: tuple[str, ...] | None = None
 
     def fingerprint(self) -> str:
         """A digest of which rows are in which split; independent of tokens and of where the source lies."""
@@ -55,9 +64,9 @@ class Preparation:
 
     def key(self, fingerprint: str) -> str:
         """The cache's key: another tokenizer, template, context, code or data gives another one."""
-        code = [file.read_bytes().hex() for file in sorted(Path(__file__).parent.glob("*.py"))]
-        own = [inspect.getsource(type(part)) for part in (self.template, self.source)]
-        return _digest([fingerprint, self.tokenizer.digest(), self.context, code, own, tokenizers.__version__])
+        code = code_digests((type(self.source), type(self.template), self.module))
+        parts = [fingerprint, self.tokenizer.digest(), self.context, self.labels, code, tokenizers.__version__]
+        return _digest(parts)
 
     def build(self, folder: Path) -> dict[str, Any]:
         """Read, check, split, tokenize and write every split.
@@ -71,7 +80,7 @@ class Preparation:
         rejections = {split: Rejections(self.on_bad_row) for split in ORDER}
         splits = self._split(self._read(rejections))
         train = [example for _, example in splits.get("train", [])]
-        label_names = self.template.label_names(train)
+        label_names = self.template.label_names(train) if self.labels is None else list(self.labels)
         if label_names is not None and len(label_names) < 2:
             raise UserError(
                 f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two "
@@ -80,9 +89,10 @@ class Preparation:
         audits: dict[str, Any] = {}
         keys: dict[str, list[bytes]] = {}
         example = ""
-        for split in (name for name in ORDER if name in splits):
+        wanted = ORDER if self.labels is None else ORDER[1:]
+        for split in (name for name in wanted if name in splits):
             examples = self._fitting(splits[split], label_names, rejections[split])
-            samples = self._tokenize(examples, label_names)
+            samples = tokenize(examples, self.template, self.tokenizer, self.context, label_names)
             keys[split] = [text_key(*self.template.texts(example)) for example in examples]
             audits[split] = audit_split(samples, len(examples), self.context, label_names)
             audits[split]["dropped"] = rejections[split].as_dict()
@@ -97,10 +107,6 @@ class Preparation:
             "splits": list(audits),
             "report": report | {"source": self.source.details()},
         }
-
-    def encode(self, examples: Sequence[Example], label_names: list[str] | None) -> Dataset:
-        """Samples of checked rows, tokenized in memory."""
-        return self._tokenize(list(examples), label_names)
 
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
         splits: dict[str, list[tuple[Row, Example]]] = {}
@@ -136,32 +142,6 @@ class Preparation:
                 rejections(where, why)
         return kept
 
-    def _tokenize(self, examples: list[Example], label_names: list[str] | None) -> Dataset:
-        def encode(batch: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
-            rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-            samples = self.template.encode(rows, self.tokenizer.tokenizer, self.context, label_names)
-            columns: dict[str, list[Any]] = {
-                name: [sample[name] for sample in samples] for name in (samples or [{}])[0]
-            }
-            if columns:
-                columns["row"] = [positions[row] for row in columns["row"]]
-                for name in {"input_ids", "token_type_ids"} & columns.keys():
-                    columns[name] = [np.asarray(ids, dtype=np.int32) for ids in columns[name]]
-                if isinstance(columns["labels"][0], list):
-                    columns["labels"] = [np.asarray(ids, dtype=np.int32) for ids in columns["labels"]]
-            return columns
-
-        rows = Dataset.from_list(examples)
-        # An explicit fingerprint spares `datasets` from pickling this object to find a key for a cache that is ours.
-        return rows.map(
-            encode,
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            new_fingerprint="finelab",
-            desc="Tokenize",
-        )
-
     def _characters(self, samples: Dataset, examples: Sequence[Example]) -> dict[str, Any]:
         if "chars" not in samples.column_names:
             return {}
@@ -187,6 +167,51 @@ class Preparation:
                 f"{audit['dropped']['rows']} dropped); there is nothing to learn or to measure. Give it usable rows, "
                 f"or leave the split out of data.source."
             )
+
+
+def tokenize(
+    examples: list[Example],
+    template: Template,
+    tokenizer: LoadedTokenizer,
+    context: int,
+    label_names: list[str] | None,
+) -> Dataset:
+    """Samples of checked rows (``Template.encode``); ``row`` is the position in ``examples``."""
+
+    def encode(batch: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
+        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
+        samples = template.encode(rows, tokenizer.tokenizer, context, label_names)
+        columns: dict[str, list[Any]] = {name: [sample[name] for sample in samples] for name in (samples or [{}])[0]}
+        if columns:
+            columns["row"] = [positions[row] for row in columns["row"]]
+            for name in {"input_ids", "token_type_ids"} & columns.keys():
+                columns[name] = [np.asarray(ids, dtype=np.int32) for ids in columns[name]]
+            if isinstance(columns["labels"][0], list):
+                columns["labels"] = [np.asarray(ids, dtype=np.int32) for ids in columns["labels"]]
+        return columns
+
+    rows = Dataset.from_list(examples)
+    # An explicit fingerprint spares `datasets` from pickling this object to find a key for a cache that is ours.
+    quiet = len(examples) < ROWS_WORTH_A_BAR or not sys.stderr.isatty()
+    with _no_progress_bars() if quiet else nullcontext():
+        return rows.map(
+            encode,
+            batched=True,
+            with_indices=True,
+            remove_columns=rows.column_names,
+            new_fingerprint="finelab",
+            desc="Tokenize",
+        )
+
+
+def code_digests(own: Sequence[type]) -> list[str]:
+    """Digests of every file of this package and of every file that ``own`` classes or their bases are written in.
+
+    Whole files, since a row may depend on any table or constant beside its class.
+    """
+    files = set(Path(__file__).parent.rglob("*.py"))
+    files |= {Path(inspect.getfile(part)) for kind in own for part in kind.__mro__ if part not in BASES}
+    return sorted(hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files)
 
 
 @contextmanager

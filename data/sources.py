@@ -22,8 +22,8 @@ ALIASES = {
     "val": "validation",
     "valid": "validation",
     "dev": "validation",
+    "test": "test",
 }
-ALIASES |= {"test": "test"}
 """What a split may be called in a file name, a key or on the hub -> what it is called here."""
 
 
@@ -55,7 +55,7 @@ class Source(ABC):
         return {}
 
 
-def as_source(source: "Source | dict[str, str] | str") -> Source:
+def as_source(source: "Source | dict[str, str] | str | Path") -> Source:
     """A file, a folder of files named after splits, one file per split, or a hub data set id.
 
     Raises:
@@ -68,6 +68,8 @@ def as_source(source: "Source | dict[str, str] | str") -> Source:
     path = Path(source).expanduser()
     if path.is_dir():
         return FileSource(_files_of(path))
+    if isinstance(source, Path):
+        return FileSource({"train": _existing(path)})
     looks_like_path = source.startswith((".", "/", "~")) or suffix_of(path) in READERS
     if path.is_file() or looks_like_path or not HUB_ID.fullmatch(source.partition("@")[0]):
         return FileSource({"train": _existing(path)})

@@ -63,6 +63,10 @@ class Template(ABC):
         """Per row of a split, why it does not fit to the training split; None where it does."""
         return [None] * len(examples)
 
+    def notes(self, tokenizer: PreTrainedTokenizerBase, context: int) -> list[str]:
+        """Rules that a reader of the metrics must know, for the report."""
+        return []
+
     def settings(self) -> dict[str, object]:
         """What the tokens depend on, as JSON."""
         return {"template": f"{type(self).__module__}.{type(self).__qualname__}", **vars(self)}

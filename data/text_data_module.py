@@ -8,17 +8,18 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Sampler
 
 from ..contracts.batch import Batch
+from ..contracts.data import Split
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
 from .collate import PadCollator
-from .documents import Documents, document_start
 from .files import read_input
-from .preparation import Preparation
+from .preparation import Preparation, tokenize
 from .rejections import BadRow, Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder
 from .sources import Source, as_source
@@ -26,8 +27,6 @@ from .splits import Fractions
 from .template import Example, Template
 from .token_dataset import TokenDataset
 from .tokenizer import LoadedTokenizer, load_tokenizer
-
-Split = Literal["train", "validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -65,11 +64,12 @@ class TextDataModule(LightningDataModule):
         on_bad_row: ``error``, or ``skip`` to count and list such rows in the report.
         seed: the data seed; the command line links it.
         cache_dir: where tokens are kept.
+        revision: commit, tag or branch of a base from the hub; the command line links it from the model.
     """
 
     def __init__(
         self,
-        source: Source | dict[str, str] | str,
+        source: Source | dict[str, str] | str | Path,  # Path: else jsonargparse takes a file's content for its name
         template: Template,
         base: str,
         context: int = 128,
@@ -79,13 +79,15 @@ class TextDataModule(LightningDataModule):
         on_bad_row: Literal["error", "skip"] = "error",
         seed: int = 1,
         cache_dir: str = "~/.cache/finelab/tokens",
+        revision: str | None = None,
     ) -> None:
         super().__init__()
         if context < 2 or batch_size < 1:
             raise UserError(f"data: context {context} must be at least 2 and batch_size {batch_size} at least 1.")
-        self.source = as_source(source)
+        self._source = source
         self.template = template
         self.base = base
+        self.revision = revision
         self.context = context
         self.batch_size = batch_size
         self.loader = loader
@@ -95,10 +97,41 @@ class TextDataModule(LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.predict_input: str | None = None
         self.predict_ids: list[str | int] = []
+        self.predict_rows: list[int] = []
+        self._known_labels: tuple[str, ...] | None = None
+        self._is_trained = False
+
+    def use_labels(self, names: list[str] | None) -> None:
+        """Take the classes from a checkpoint, before ``setup``; None where it has none (language models).
+
+        From then on the training split is not needed: rows find their class by its *name*, one whose name is not in the
+        list is a bad row, and ``predict`` reads nothing but its input. Only a source without splits of its own is
+        still read whole, to be cut as it was for training.
+        """
+        self._known_labels = None if names is None else tuple(names)
+        self._is_trained = True
+
+    @cached_property
+    def source(self) -> Source:
+        """Looked for when first asked, since predict needs none.
+
+        Raises:
+            UserError: it is not there.
+        """
+        return as_source(self._source)
 
     @cached_property
     def tokenizer(self) -> LoadedTokenizer:
-        return load_tokenizer(self.base)
+        """Raises:
+        UserError: the base has no tokenizer, or takes fewer tokens than ``context``.
+        """
+        loaded = load_tokenizer(self.base, self.revision)
+        if loaded.limit is not None and self.context > loaded.limit:
+            raise UserError(
+                f"data.init_args.context is {self.context}, and the base {self.base} takes {loaded.limit} tokens at "
+                f"most; set it to {loaded.limit} or less."
+            )
+        return loaded
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,15 +141,13 @@ class TextDataModule(LightningDataModule):
     @property
     def label_names(self) -> list[str] | None:
         """The classes in the order of their indices; None for language modelling. Reads the source when first asked."""
+        if self._is_trained:
+            return None if self._known_labels is None else list(self._known_labels)
         return self._entry.meta["label_names"]
 
     @property
     def report(self) -> dict[str, Any]:
         """What is in the data (``data.audit``), as JSON."""
-        start = document_start(self.tokenizer.tokenizer)
-        notes = []
-        if isinstance(self.template, Documents) and start is None:
-            notes.append("the tokenizer has no BOS or EOS, so the first token of each document is not scored")
         return {
             "name": self.source.name,
             "template": type(self.template).__name__,
@@ -126,7 +157,7 @@ class TextDataModule(LightningDataModule):
             "fingerprint": self.fingerprint,
             "label_names": self.label_names,
             "cache": f"tokens {self._entry.state}",
-            "notes": notes,
+            "notes": self.template.notes(self.tokenizer.tokenizer, self.context),
             **self._entry.meta["report"],
         }
 
@@ -134,11 +165,12 @@ class TextDataModule(LightningDataModule):
         return render_report(self.report)
 
     def prepare_data(self) -> None:
-        """Tokenize, on one process per machine."""
-        _ = self._entry
+        """Tokenize, on one process per machine; with a checkpoint's labels only what a loader asks for."""
+        if not self._is_trained:
+            _ = self._entry
 
     def setup(self, stage: str) -> None:
-        _ = self._entry
+        self.prepare_data()
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Raises:
@@ -150,6 +182,11 @@ class TextDataModule(LightningDataModule):
         sampler = GlobalBatchSampler(order, rank, world_size)
         if not len(sampler):
             raise UserError(f"The train split has {len(data)} rows for {world_size} devices; use fewer devices.")
+        if sampler.dropped:
+            rank_zero_warn(
+                f"{sampler.dropped} of the {len(data)} training rows are left out of each epoch, other ones in each: "
+                f"its last batch has fewer rows than the {world_size} devices."
+            )
         return self._batches(data, sampler, "train")
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
@@ -173,7 +210,10 @@ class TextDataModule(LightningDataModule):
         return self._batches(data, FixedBatchSampler(data.lengths, size, *self._place()), f"evaluate {split}")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
-        """The rows of ``predict_input`` in their order, all on every rank; ``predict_ids`` names each sample's row.
+        """The rows of ``predict_input`` in their order, all on every rank.
+
+        ``predict_ids`` gets the id of every row, and ``predict_rows`` the position of every sample's row among them: a
+        long document gives several samples, and one without a token to score none.
 
         Only the text columns are needed. A row is named by its ``id`` column, else by its line; class labels are
         ``UNLABELLED``.
@@ -196,9 +236,10 @@ class TextDataModule(LightningDataModule):
                 names.append(own if isinstance(own, str | int) else int(row.where.rpartition(":")[2]))
         if not examples:
             raise UserError(f"The input {self.predict_input} holds no row to predict.")
-        samples = self._preparation.encode(examples, self.label_names)
-        self.predict_ids = [names[row] for row in samples["row"]]
-        data = TokenDataset(samples)
+        samples = tokenize(examples, self.template, self.tokenizer, self.context, self.label_names)
+        self.predict_ids = names
+        self.predict_rows = list(samples["row"]) if len(samples) else []
+        data = TokenDataset(samples) if len(samples) else []
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         options = self._options("predict")
         return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportReturnType]
@@ -206,7 +247,15 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def _preparation(self) -> Preparation:
         return Preparation(
-            self.source, self.template, self.tokenizer, self.context, self.fractions, self.on_bad_row, self.seed
+            source=self.source,
+            template=self.template,
+            tokenizer=self.tokenizer,
+            context=self.context,
+            fractions=self.fractions,
+            on_bad_row=self.on_bad_row,
+            seed=self.seed,
+            module=type(self),
+            labels=self._known_labels,
         )
 
     @cached_property
@@ -222,7 +271,7 @@ class TextDataModule(LightningDataModule):
     def _require(self, split: Split) -> TokenDataset:
         if split not in self._datasets:
             raise UserError(
-                f"{self.source.name} has no {split} split (it has {', '.join(self._datasets)}); "
+                f"{self.source.name} has no {split} split (it has {', '.join(self._datasets) or 'none'}); "
                 "add a file to data.source."
             )
         return self._datasets[split]

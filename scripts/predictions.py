@@ -23,11 +23,13 @@ class PredictionSource(Protocol):
 
     Attributes:
         predict_input: the file, or "-" for stdin; None predicts on the module's own rows.
-        predict_ids: of every sample its example's id, in input order; filled by ``predict_dataloader``.
+        predict_ids: the ids of the examples in input order; filled by ``predict_dataloader``.
+        predict_rows: of every sample the position of its example in ``predict_ids``; filled likewise.
     """
 
     predict_input: str | None
     predict_ids: Sequence[Any]
+    predict_rows: Sequence[int]
 
 
 def prepare_predictions(data: object, invocation: Invocation) -> None:
@@ -41,7 +43,8 @@ def prepare_predictions(data: object, invocation: Invocation) -> None:
     if not isinstance(data, PredictionSource):
         raise UserError(
             f"--input {invocation.input} on the command line: {type(data).__name__} reads no files for predict; leave "
-            "--input out to predict on its own rows, or give the class the attributes predict_input and predict_ids."
+            "--input out to predict on its own rows, or give the class the attributes predict_input, "
+            "predict_ids and predict_rows."
         )
     data.predict_input = invocation.input
 
@@ -55,13 +58,15 @@ def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invoc
     samples = [
         dict(zip(batch, values, strict=True)) for batch in batches for values in zip(*batch.values(), strict=True)
     ]
-    ids = data.predict_ids if isinstance(data, PredictionSource) and data.predict_ids else list(range(len(samples)))
-    if len(samples) != len(ids):
+    ids = positions = range(len(samples))
+    if isinstance(data, PredictionSource) and data.predict_ids:
+        ids, positions = data.predict_ids, data.predict_rows
+    if len(samples) != len(positions):
         raise UserError(
-            f"{len(samples)} predictions came back for {len(ids)} samples, so nothing was written; the model's "
+            f"{len(samples)} predictions came back for {len(positions)} samples, so nothing was written; the model's "
             "predict_step must return one entry per row of the batch."
         )
-    rows = [{"id": example} | as_shown(sample) for example, sample in whole_examples(ids, samples)]
+    rows = [{"id": example} | as_shown(sample) for example, sample in whole_examples(ids, positions, samples)]
     target = invocation.output or "-"
     text = as_csv(rows) if Path(target).suffix == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
     if target == "-":
@@ -71,16 +76,25 @@ def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invoc
         print(f"{len(rows)} predictions written to {target}")
 
 
-def whole_examples(ids: Sequence[Any], samples: list[Row]) -> list[tuple[Any, Row]]:
-    """Adds up the windows that a long text was cut into; they follow one another under the text's id."""
-    examples: list[tuple[Any, Row]] = []
-    for example, sample in zip(ids, samples, strict=True):
-        if "probability" not in sample and examples and examples[-1][0] == example:
-            for column in ADDED & sample.keys():
-                examples[-1][1][column] += sample[column]
+def whole_examples(ids: Sequence[Any], positions: Sequence[int], samples: Sequence[Row]) -> list[tuple[Any, Row]]:
+    """Adds up the windows that a long text was cut into.
+
+    Args:
+        ids: one per example.
+        positions: per sample, its example.
+        samples: what the model said.
+
+    Returns:
+        Every example once, in input order; one without a sample has no token to score.
+    """
+    found: dict[int, Row] = {}
+    for position, sample in zip(positions, samples, strict=True):
+        if position not in found:
+            found[position] = dict(sample)
         else:
-            examples.append((example, dict(sample)))
-    return examples
+            for column in ADDED & sample.keys():
+                found[position][column] += sample[column]
+    return [(example, found.get(position, {"nll": 0.0, "tokens": 0})) for position, example in enumerate(ids)]
 
 
 def as_shown(sample: Row) -> Row:

@@ -20,6 +20,7 @@ class StdlibDocs(TextDataModule):
         loader: how batches are fetched.
         seed: the data seed: order of the training rows. The splits are the same for every seed.
         cache_dir: where tokens are kept.
+        revision: commit, tag or branch of a base from the hub; the command line links it from the model.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class StdlibDocs(TextDataModule):
         loader: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
         seed: int = 1,
         cache_dir: str = "~/.cache/finelab/tokens",
+        revision: str | None = None,
     ) -> None:
         super().__init__(
             source=StdlibSource(),
@@ -40,4 +42,5 @@ class StdlibDocs(TextDataModule):
             loader=loader,
             seed=seed,
             cache_dir=cache_dir,
+            revision=revision,
         )
