@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from ..contracts.record import Record
+from .monitor import MODES
 
-MAXIMISED = frozenset({"accuracy", "macro_f1"})
+MAXIMISED = frozenset(name for name, mode in MODES.items() if mode == "max")
 NLL_RISE = 1.02
 MEMORISED = 0.8
 LINES = 3

@@ -3,36 +3,36 @@
 import math
 import shutil
 import tempfile
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from ..contracts.errors import UserError
 from ..contracts.files import replace_folder
-from .evaluation import finetuner, trial_batches
+from .evaluation import evaluate, finetuner, split_loader, trial_batches
+from .monitor import Mode, monitored, require_logged
 
 
 class BestCheckpoint(Checkpoint):
     """Keeps ``checkpoints/best`` by a validation metric, and ``checkpoints/last``; ends with the best in the module.
 
     Only trainable parameters are written. An earlier checkpoint wins a tie, a value that is not finite never wins, and
-    the previous folder stays until the new one is complete. Without validation the last weights are the best.
+    the previous folder stays until the new one is complete. Weights that were trained after the last validation are
+    evaluated at the end and compete. Without validation the last weights are the best.
 
     Args:
         directory: parent of ``checkpoints``; by default the trainer's ``default_root_dir``.
         monitor: e.g. ``val/nll``; by default the module's primary metric.
-        mode: whether more is better; belongs to ``monitor``.
     """
 
-    def __init__(
-        self, directory: Path | None = None, monitor: str | None = None, mode: Literal["max", "min"] = "min"
-    ) -> None:
+    def __init__(self, directory: Path | None = None, monitor: str | None = None) -> None:
         self.directory = directory
-        self.monitor, self.mode = monitor, mode
+        self.monitor = monitor
+        self.mode: Mode = "min"
         self.value: float | None = None
-        self.step = 0
+        self.step = self.validated_step = 0
         self.is_done = False
 
     @property
@@ -42,24 +42,21 @@ class BestCheckpoint(Checkpoint):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.directory = self.directory or Path(trainer.default_root_dir)
-        if self.monitor is None:
-            name, self.mode = finetuner(pl_module).primary
-            self.monitor = f"val/{name}"
+        self.monitor, self.mode = monitored(self.monitor, pl_module)
         self.is_done = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        if self.monitor not in trainer.callback_metrics:
-            known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
-            raise UserError(
-                f"BestCheckpoint watches {self.monitor!r}, which this run does not log; it logs {', '.join(known)}. "
-                "Set its monitor to one of these."
-            )
-        value = trainer.callback_metrics[self.monitor].item()
+        assert self.monitor is not None
+        require_logged(self.monitor, trainer.callback_metrics)
+        self._compete(trainer, pl_module, trainer.callback_metrics[self.monitor].item())
+
+    def _compete(self, trainer: Trainer, module: LightningModule, value: float) -> None:
+        self.validated_step = trainer.global_step
         if self._is_better(value):
             self.value, self.step = value, trainer.global_step
-            self._save(trainer, pl_module, "best")
+            self._save(trainer, module, "best")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.finish(trainer, pl_module)
@@ -73,11 +70,27 @@ class BestCheckpoint(Checkpoint):
             return
         self.is_done = True
         self._save(trainer, pl_module, "last")
+        if trainer.global_step > self.validated_step and not trial_batches(trainer):
+            self._validate(trainer, pl_module)
         if self.value is None:
             self.step = trainer.global_step
             self._save(trainer, pl_module, "best")
         elif not trial_batches(trainer):
             finetuner(pl_module).load_folder(self.folder / "best")
+
+    def _validate(self, trainer: Trainer, module: LightningModule) -> None:
+        """On as many batches as the trainer's own validation, so that the values can be compared."""
+        loader = split_loader(trainer, "validation")
+        if loader is None:
+            return
+        limit = trainer.num_val_batches[0] if trainer.num_val_batches else float("inf")
+        batches = islice(loader, int(limit)) if math.isfinite(limit) else loader
+        metrics = {f"val/{name}": value for name, value in evaluate(module, batches, trainer).metrics.items()}
+        assert self.monitor is not None
+        require_logged(self.monitor, metrics)
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=trainer.global_step)
+        self._compete(trainer, module, metrics[self.monitor])
 
     def _is_better(self, value: float) -> bool:
         if not math.isfinite(value):
@@ -97,7 +110,14 @@ class BestCheckpoint(Checkpoint):
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "step": self.step}
+        return {"value": self.value, "step": self.step, "validated_step": self.validated_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.value, self.step = state_dict["value"], state_dict["step"]
+        self.validated_step = state_dict["validated_step"]
+
+
+def watched(trainer: Trainer, module: LightningModule) -> tuple[str, Mode]:
+    """The metric that picks the weights of this run, and its direction."""
+    best = next((callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)), None)
+    return monitored(best.monitor if best else None, module)

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
+from .best_checkpoint import watched
 from .evaluation import finetuner
 
 
@@ -52,7 +53,7 @@ class PlainProgress(ProgressBar):
         self._shown = (now, tokens)
         total = total_steps(trainer)
         parts = [f"step {trainer.global_step}" + (f"/{total}" if total else ""), f"epoch {trainer.current_epoch + 1}"]
-        for name in ("train/nll", "val/nll", f"val/{finetuner(module).primary[0]}"):
+        for name in ("train/nll", "val/nll", watched(trainer, module)[0]):
             part = f"{name} {float(trainer.callback_metrics.get(name, math.nan)):.4f}"
             if name in trainer.callback_metrics and part not in parts:
                 parts.append(part)

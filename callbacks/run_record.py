@@ -132,7 +132,7 @@ class RunRecord(Callback):
         )
 
     def _notes(self, module: LightningModule) -> list[str]:
-        notes = list(self.results.notes)
+        notes = [*finetuner(module).loading_notes, *self.results.notes]
         if not self.results.rows:
             notes.append("Nothing was evaluated: there is no validation split, and the test split was not read.")
         if skipped := finetuner(module).skipped_steps:

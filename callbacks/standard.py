@@ -31,7 +31,7 @@ def standard_callbacks(run: Run) -> list[Callback]:
     """
     results = Results(run.directory)
     throughput, order, history = Throughput(), OrderDigest(), History()
-    best = BestCheckpoint(run.directory)
+    best = BestCheckpoint(run.directory, run.config.get("monitor"))
     run_record = RunRecord(run, results, best, throughput, order, history)
     return [
         DataReport(run.directory),

@@ -9,6 +9,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from ..contracts.data import AuditedSource
 from ..contracts.run import Run
+from .best_checkpoint import watched
 from .evaluation import data_of, finetuner
 from .factors import factors
 from .results import Results
@@ -28,7 +29,7 @@ class TensorBoard(Callback):
         self.run, self.results = run, results
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names, data = self._metric_names(pl_module), data_of(trainer)
+        names, data = self._metric_names(trainer, pl_module), data_of(trainer)
         for logger in tensorboard_loggers(trainer):
             writer = logger.experiment
             writer.add_custom_scalars({"finelab": charts(names, bool(finetuner(pl_module).regularizers))})
@@ -51,10 +52,10 @@ class TensorBoard(Callback):
         for logger in tensorboard_loggers(trainer):
             logger.log_metrics(metrics, step=trainer.global_step)
 
-    def _metric_names(self, module: LightningModule) -> list[str]:
+    def _metric_names(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """The one that picks the weights first: it is the only one that the HParams table shows at once."""
         found = [name for references in self.results.before.values() for m in references.values() for name in m]
-        return list(dict.fromkeys([finetuner(module).primary[0], "nll", *found]))
+        return list(dict.fromkeys([watched(trainer, module)[0].removeprefix("val/"), "nll", *found]))
 
 
 def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:

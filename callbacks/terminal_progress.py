@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from .evaluation import finetuner
+from .best_checkpoint import watched
 from .throughput import Throughput
 
 
@@ -28,7 +28,7 @@ class TerminalProgress(RichProgressBar):
     ) -> dict[str, int | str | float | dict[str, float]]:
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
-        name = f"val/{finetuner(pl_module).primary[0]}"
+        name, _ = watched(trainer, pl_module)
         if name in trainer.callback_metrics:
             metrics[name] = float(trainer.callback_metrics[name])
         metrics["tokens/s"] = f"{self.throughput.supervised_tokens_per_second(pl_module):,.0f}"

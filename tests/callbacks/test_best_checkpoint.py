@@ -1,4 +1,5 @@
 import os
+import time
 
 import lightning as L
 import pytest
@@ -59,8 +60,71 @@ def test_without_validation_the_last_weights_are_the_best(fit, classifier, data,
 
 
 def test_an_unknown_monitor_is_named_with_the_known_ones(fit, classifier, data, tmp_path) -> None:
-    with pytest.raises(UserError, match=r"'val/acc'.*val/accuracy"):
-        fit(classifier(), data(), [callbacks.BestCheckpoint(tmp_path, "val/acc")])
+    for callback in (callbacks.BestCheckpoint(tmp_path, "val/acc"), callbacks.EarlyStopping("val/acc")):
+        with pytest.raises(UserError, match=r"'val/acc'.*val/accuracy"):
+            fit(classifier(), data(), [callback])
+    # A metric that exists, but not in this run.
+    for callback in (callbacks.BestCheckpoint(tmp_path, "val/perplexity"), callbacks.EarlyStopping("val/perplexity")):
+        with pytest.raises(UserError, match=r"'val/perplexity'.*does not log.*val/accuracy"):
+            fit(classifier(), data(), [callback], max_epochs=1)
+
+
+def test_the_direction_belongs_to_the_metric(fit, classifier, data, flat, tmp_path) -> None:
+    best, own, follows = callbacks.BestCheckpoint(tmp_path, "val/macro_f1"), *(
+        callbacks.EarlyStopping(monitor, patience=2) for monitor in ("val/macro_f1", None)
+    )
+    script = Script([0.2, 0.9, 0.4, 0.3, 0.1], flat, "val/macro_f1")
+    trainer = fit(classifier(), data(), [script, best, own, follows], max_epochs=5)
+    assert (best.mode, best.value, best.step) == ("max", pytest.approx(0.9), 12)
+    for stop in (own, follows):
+        assert (stop.monitor, stop.mode, stop.best_score.item()) == ("val/macro_f1", "max", pytest.approx(0.9))
+    assert trainer.current_epoch == 4
+    mine = callbacks.EarlyStopping("val/mine", mode="max")
+    fit(classifier(), data(), [Script([0.1, 0.2], flat, "val/mine"), mine])
+    assert mine.best_score.item() == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [({"max_steps": 9}, 9), ({"max_epochs": 3, "check_val_every_n_epoch": 2}, 18), ({"max_steps": 4}, 4)],
+)
+def test_weights_after_the_last_validation_compete(options, steps, fit, classifier, data, tmp_path) -> None:
+    best, module = callbacks.BestCheckpoint(tmp_path, "val/nll"), classifier()
+    trainer = fit(module, data(), [best], **options)
+    assert trainer.global_step == steps
+    assert (best.validated_step, best.step) == (steps, steps), "the NLL falls with every step"
+    again = classifier()
+    again.load_folder(tmp_path / "checkpoints" / "best")
+    last = classifier()
+    last.load_folder(tmp_path / "checkpoints" / "last")
+    for found in (again, last):
+        for (name, p), q in zip(found.named_parameters(), module.parameters(), strict=True):
+            assert torch.equal(p, q), name
+
+
+def test_weights_after_the_last_validation_may_lose(fit, classifier, data, flat, tmp_path) -> None:
+    best, module = callbacks.BestCheckpoint(tmp_path), classifier()
+    script = Script([2.0], flat)
+    fit(module, data(), [script, best], max_steps=9)
+    assert (best.value, best.step, best.validated_step) == (2.0, 6, 9)
+    assert torch.equal(flat(module), script.weights[0])
+
+
+def test_the_clock_stands_still_while_weights_are_saved(fit, classifier, data, tmp_path) -> None:
+    module, clocks, throughput = classifier(), [], callbacks.Throughput()
+    save = module.save_folder
+
+    def slow(folder):
+        clocks.append(throughput.clock.seconds)
+        save(folder)
+        time.sleep(0.02)
+        clocks.append(throughput.clock.seconds)
+
+    module.save_folder = slow
+    fit(module, data(), [throughput, callbacks.BestCheckpoint(tmp_path, "val/nll")], val_check_interval=3)
+    assert len(clocks) >= 6
+    assert clocks[::2] == clocks[1::2]
+    assert throughput.clock.seconds > clocks[0] > 0
 
 
 def test_a_crash_while_saving_keeps_the_checkpoint_before(fit, classifier, data, flat, tmp_path) -> None:

@@ -1,0 +1,52 @@
+"""Which validation metric picks the weights, and whether more of it is better."""
+
+from typing import Literal
+
+from lightning.pytorch import LightningModule
+
+from ..contracts.errors import UserError
+from .evaluation import finetuner
+
+Mode = Literal["max", "min"]
+
+MODES: dict[str, Mode] = {
+    "accuracy": "max",
+    "macro_f1": "max",
+    "nll": "min",
+    "perplexity": "min",
+    "ece": "min",
+    "bits_per_char": "min",
+    "bits_per_byte": "min",
+}
+
+
+def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
+    """A metric with its direction.
+
+    Args:
+        monitor: e.g. ``val/nll``; None is the module's primary metric.
+        module: a ``FineTuner``; its primary metric is known whatever its name.
+
+    Raises:
+        UserError: the metric is not known, so that neither is its direction.
+    """
+    name, mode = finetuner(module).primary
+    modes = {f"val/{key}": value for key, value in (MODES | {name: mode}).items()}
+    if monitor is None:
+        return f"val/{name}", mode
+    if monitor not in modes:
+        raise UserError(
+            f"monitor is {monitor!r}, which is no validation metric that finelab knows; there are {', '.join(modes)}."
+        )
+    return monitor, modes[monitor]
+
+
+def require_logged(monitor: str, metrics: dict) -> None:
+    """Refuse a metric that this run does not have.
+
+    Raises:
+        UserError: it is not among the metrics of a validation that has just ended.
+    """
+    if monitor not in metrics:
+        known = sorted(name for name in metrics if name.startswith("val/"))
+        raise UserError(f"monitor is {monitor!r}, which this run does not log; it logs {', '.join(known)}.")
