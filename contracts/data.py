@@ -35,3 +35,22 @@ class AuditedSource(Protocol):
     def render_report(self) -> str:
         """The report as a page of plain text."""
         ...
+
+
+@runtime_checkable
+class LabelledSource(Protocol):
+    """A data module for classification."""
+
+    @property
+    def label_names(self) -> list[str] | None:
+        """The classes in the order of their indices."""
+        ...
+
+
+@runtime_checkable
+class TrainedLabels(Protocol):
+    """A data module that can take its classes from a checkpoint."""
+
+    def use_labels(self, names: list[str] | None) -> None:
+        """Called before ``setup``, with None where the checkpoint has no classes."""
+        ...

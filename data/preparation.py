@@ -42,8 +42,8 @@ class Preparation:
         on_bad_row: stop at a row that cannot be used, or leave it out.
         seed: the data seed; matters only where rows are split by fraction.
         module: class of the data module; its code counts like that of the source and the template.
-        labels: the classes that a checkpoint knows; with them the training split is neither kept nor asked for
-            classes.
+        labels: the classes that a checkpoint knows; with them the training split is not kept, and read only to cut the
+            others off it.
     """
 
     source: Source
@@ -110,7 +110,9 @@ class Preparation:
 
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
         splits: dict[str, list[tuple[Row, Example]]] = {}
-        for split in self.source.splits():
+        present = self.source.splits()
+        needs_train = self.labels is None or self.fractions.missing_from(present)
+        for split in (name for name in present if name != "train" or needs_train):
             kept = splits[split] = []
             for row in self.source.read(split, rejections[split]):
                 try:

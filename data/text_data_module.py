@@ -105,8 +105,8 @@ class TextDataModule(LightningDataModule):
         """Take the classes from a checkpoint, before ``setup``; None where it has none (language models).
 
         From then on the training split is not needed: rows find their class by its *name*, one whose name is not in the
-        list is a bad row, and ``predict`` reads nothing but its input. Only a source without splits of its own is
-        still read whole, to be cut as it was for training.
+        list is a bad row, and ``predict`` reads nothing but its input. Only a source that lacks a validation or
+        test split is still read whole, to be cut as it was for training.
         """
         self._known_labels = None if names is None else tuple(names)
         self._is_trained = True

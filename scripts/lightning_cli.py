@@ -5,6 +5,7 @@ Imported only when a command runs, since it brings torch and Lightning with it.
 
 import importlib.resources
 import inspect
+import json
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -32,6 +34,7 @@ from .invocation import WEIGHTS, Invocation
 from .logger import RunLogger
 from .predictions import prepare_predictions, write_predictions
 from .results import show_metrics, write_test_metrics
+from .trained_labels import read_labels, share_labels
 
 RUN_DIRECTORY = "FINELAB_RUN_DIRECTORY"
 """Set for the processes that Lightning starts for the other ranks, so that all share the first one's directory."""
@@ -50,6 +53,10 @@ def all_seeds(seeds: int | dict[str, int]) -> dict[str, int]:
 
 def data_seed(seeds: int | dict[str, int]) -> int:
     return all_seeds(seeds)["data"]
+
+
+def revision_of(loading: Namespace | None) -> str | None:
+    return None if loading is None else loading["init_args.revision"]
 
 
 class Parser(LightningArgumentParser):
@@ -98,10 +105,15 @@ class FinelabCLI(LightningCLI):
                 "allow_abbrev": False,
                 **{c: {"default_config_files": [defaults]} for c in self.subcommands()},
             },
-            args=list(invocation.arguments),
+            args=[*invocation.arguments, *self.trained_labels()],
         )
 
     # ---- parsing
+
+    def trained_labels(self) -> list[str]:
+        """With --run the checkpoint says what the classes are, in the place of the data."""
+        self.labels = None if self.invocation.run is None else read_labels(self.invocation.run / WEIGHTS)
+        return [] if self.labels is None else [f"--model.init_args.labels={json.dumps(self.labels)}"]
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -126,7 +138,9 @@ class FinelabCLI(LightningCLI):
         parser.link_arguments("seeds", "model.init_args.seeds", compute_fn=all_seeds)
         parser.link_arguments("seeds", "data.init_args.seed", compute_fn=data_seed)
         parser.link_arguments("model.init_args.base", "data.init_args.base")
-        parser.link_arguments("data.label_names", "model.init_args.labels", apply_on="instantiate")
+        parser.link_arguments("model.init_args.loading", "data.init_args.revision", compute_fn=revision_of)
+        if self.invocation.run is None:
+            parser.link_arguments("data.label_names", "model.init_args.labels", apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -139,6 +153,8 @@ class FinelabCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+            if self.invocation.run is not None:
+                share_labels(self.datamodule, self.labels)
         except (TypeError, ValueError, MisconfigurationException) as error:
             raise UserError(explain_building(error, self.invocation)) from error
 

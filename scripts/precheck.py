@@ -15,6 +15,7 @@ LINKED = {
     "model.labels": "the data",
     "data.seed": "the top-level key seeds (its data seed)",
     "data.base": "model.init_args.base",
+    "data.revision": "model.init_args.loading.revision",
 }
 FLAGS = ("print_config", "help")
 CLASS_KEYS = re.compile(r"(model|data|.*\.class_path|trainer\.(callbacks|logger|strategy|profiler|plugins)|.*\+)")

@@ -223,9 +223,138 @@ def test_documents_to_predict_have_one_id_per_window(module, write):
     data = module(template=Documents(), base="tiny://llama", context=8)
     data.predict_input = str(write("in.jsonl", [{"text": "abcdefghij", "id": "d"}, {"text": "xyz", "id": "e"}]))
     [batch] = data.predict_dataloader()
-    assert data.predict_ids == ["d", "d", "e"]
+    assert (data.predict_ids, data.predict_rows) == (["d", "e"], [0, 0, 1])
     assert batch["chars"].tolist() == [7, 3, 3]
     assert (batch["labels"] != IGNORE).sum() == 13
+
+
+@pytest.mark.parametrize(("texts", "expected"), [(["a", "bc", "d"], [1]), (["a"], [])])
+def test_a_document_without_a_window_is_still_a_row(module, write, texts, expected):
+    from finelab.scripts.predictions import whole_examples
+
+    data = module(template=Documents())  # this base starts documents with nothing, so one token alone has no target
+    data.predict_input = str(write("in.jsonl", [{"text": text, "id": "same"} for text in texts]))
+    batches = list(data.predict_dataloader())
+    assert [len(batch["labels"]) for batch in batches] == [1] * len(expected)
+    assert (data.predict_ids, data.predict_rows) == (["same"] * len(texts), expected)
+    found = whole_examples(data.predict_ids, data.predict_rows, [{"nll": 2.0, "tokens": 1} for _ in expected])
+    assert [row["tokens"] for _, row in found] == [int(position in expected) for position in range(len(texts))]
+
+
+def test_edited_code_changes_the_key(module, tmp_path, monkeypatch):
+    """A constant beside the class, a base class in another file, and a data module of one's own."""
+    base = "from finelab.data.sources import Source\nMASK = 'a'\nclass Base(Source):\n    name = 'own'\n"
+    own = (
+        "from finelab.data import TextDataModule, Classification\nfrom own_base import Base\nAREAS = 1\n"
+        "class Own(Base):\n    def splits(self): return ['train']\n    def digest(self): return 'x'\n"
+        "    def read(self, split, reject): return iter(())\nclass Template(Classification): pass\n"
+    )
+    files = {"own_base": base, "own_source": own, "own_module": "from finelab.data import TextDataModule\n"}
+    files["own_module"] += "class Module(TextDataModule): pass\nSPLIT = 1\n"
+    for name, text in files.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    import own_module  # pyright: ignore[reportMissingImports]
+    import own_source  # pyright: ignore[reportMissingImports]
+
+    def key():
+        data = own_module.Module(own_source.Own(), own_source.Template(), "tiny://bert", cache_dir=str(tmp_path / "t"))
+        return data._preparation.key(data.fingerprint)
+
+    keys = [key()]
+    assert key() == keys[0]
+    for name, old, new in (
+        ("own_base", "'a'", "'b'"),
+        ("own_source", "AREAS = 1", "AREAS = 2"),
+        ("own_module", "1", "2"),
+    ):
+        (tmp_path / f"{name}.py").write_text(files[name].replace(old, new))
+        keys.append(key())
+    assert len(set(keys)) == 4
+
+
+def test_the_key_covers_every_file_of_the_package(monkeypatch):
+    from pathlib import Path
+
+    from finelab.data import preparation
+
+    plain = preparation.code_digests(())
+    for name in ("library_areas.py", "docstrings.py", "splits.py"):
+        read = Path.read_bytes
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", lambda file, own=name, read=read: read(file) + b"#" * (file.name == own))
+            assert preparation.code_digests(()) != plain, name
+
+
+def test_a_checkpoints_classes_keep_the_training_split_unread(module, write, rows):
+    source = {
+        split: str(write(f"{split}.jsonl", rows(20, start)))
+        for split, start in (("train", 0), ("val", 90), ("test", 30))
+    }
+    write("test.jsonl", [row for row in rows(20, 30) if row["label"] == 1])
+    data = module(source=source)
+    data.use_labels(["yes", "maybe", "no"])
+    data.source.files["train"].write_text("no JSON")
+    data.setup("test")
+    assert {label for batch in data.test_dataloader() for label in batch["labels"].tolist()} == {0}
+    assert data.label_names == ["yes", "maybe", "no"]
+    absent = module(source="nowhere.jsonl")
+    absent.use_labels(["yes", "no"])
+    absent.predict_input = source["test"]
+    absent.setup("predict")
+    assert len(list(absent.predict_dataloader())) == 1
+
+
+def test_a_source_without_splits_is_cut_as_it_was_for_training(module):
+    data = module()
+    again = module()
+    again.use_labels(["no", "yes"])
+    for one, other in zip(data.evaluation_loader("test"), again.evaluation_loader("test"), strict=True):
+        assert torch.equal(one["input_ids"], other["input_ids"]) and torch.equal(one["labels"], other["labels"])
+
+
+@pytest.mark.parametrize(
+    ("positions", "model_max_length", "limit"), [(40, None, 40), (514, 33, 33), (None, None, None)]
+)
+def test_a_context_beyond_the_base_is_refused(module, tmp_path, positions, model_max_length, limit):
+    import shutil
+
+    from finelab.contracts.uri import resolve
+
+    folder = tmp_path / "base"
+    shutil.copytree(resolve("tiny://bert" if positions else "tiny://t5").path, folder)
+    for name, key, value in (
+        ("tokenizer_config.json", "model_max_length", model_max_length),
+        ("config.json", "max_position_embeddings", positions),
+    ):
+        settings = json.loads((folder / name).read_text())
+        settings.pop(key, None)
+        (folder / name).write_text(json.dumps(settings | ({key: value} if value else {})))
+    assert module(base=str(folder), context=limit or 300).tokenizer.limit == limit
+    if limit is not None:
+        with pytest.raises(UserError, match=f"context is {limit + 1}, and the base .* takes {limit} tokens"):
+            module(base=str(folder), context=limit + 1).setup("fit")
+
+
+def test_the_report_states_stride_and_start_of_a_language_model(module):
+    note = "windows of 32 tokens, stride 28 (4 repeated as context); each document starts behind <s>; no end"
+    report = module(template=Documents(overlap=4), base="tiny://llama").render_report()
+    assert note in " ".join(report.split())
+    bare = module(template=Documents()).report["notes"]
+    assert len(bare) == 1 and "the first token of each document is not scored" in bare[0]
+    ended = module(template=Documents(append_eos=True), base="tiny://llama").report["notes"]
+    assert ended[0].endswith("</s> is its last target")
+    assert module().report["notes"] == []
+
+
+def test_rows_that_uneven_ranks_leave_out_are_said(module):
+    with pytest.warns(UserWarning, match="1 of the 80 training rows are left out of each epoch"):
+        on_rank(module(batch_size=1), 0, 79).train_dataloader()
+
+
+def test_tokenizing_is_silent(module, capfd):
+    assert module().report["cache"] == "tokens built"
+    assert capfd.readouterr().err == ""
 
 
 class Recorder(LightningModule):

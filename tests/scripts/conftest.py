@@ -13,6 +13,8 @@ OUTSIDE = '''
 from lightning.pytorch import Callback, LightningDataModule
 from torch.utils.data import DataLoader
 
+from finelab.data.rejections import Row
+from finelab.data.sources import Source
 from finelab.models.regularizers.regularizer import Regularizer
 from finelab.models.sequence_classifier import SequenceClassifier
 
@@ -31,6 +33,23 @@ class Steps(Callback):
 
     def on_train_batch_end(self, *args) -> None:
         Steps.seen += 1
+
+
+class Numbers(Source):
+    name = "numbers"
+
+    def __init__(self, rows: int = 40) -> None:
+        self.rows = rows
+
+    def splits(self):
+        return ["train"]
+
+    def digest(self):
+        return str(self.rows)
+
+    def read(self, split, reject):
+        for number in range(self.rows):
+            yield Row(f"numbers:{number}", {"text": f"{number} is", "label": "odd" if number % 2 else "even"})
 
 
 class Unlinked(LightningDataModule):

@@ -1,0 +1,39 @@
+"""With --run, the classes are those of the checkpoint, whatever the data at hand lists."""
+
+import json
+from pathlib import Path
+
+from ..contracts.data import LabelledSource, TrainedLabels
+from ..contracts.errors import UserError
+
+MANIFEST = "finelab.json"
+
+
+def read_labels(weights: Path) -> list[str] | None:
+    """The label names of a checkpoint folder; None where it has none.
+
+    Raises:
+        UserError: its manifest is missing or damaged.
+    """
+    file = weights / MANIFEST
+    try:
+        return json.loads(file.read_text()).get("labels")
+    except FileNotFoundError as error:
+        raise UserError(f"{weights} is no checkpoint folder of finelab (it has no {MANIFEST}).") from error
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is not valid JSON ({error}); the checkpoint is damaged, use another one.") from error
+
+
+def share_labels(data: object, labels: list[str] | None) -> None:
+    """Hand a checkpoint's classes to the data module.
+
+    Raises:
+        UserError: it cannot take them, and has others.
+    """
+    if isinstance(data, TrainedLabels):
+        data.use_labels(labels)
+    elif isinstance(data, LabelledSource) and data.label_names != labels:
+        raise UserError(
+            f"The checkpoint was trained for the labels {labels}, and {type(data).__name__} has {data.label_names}; "
+            "give the class a method use_labels(names), or use the data that the run was trained on."
+        )
