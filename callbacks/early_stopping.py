@@ -41,7 +41,9 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if not self.given_mode:
-            self.monitor, self.mode = monitored(self.monitor, pl_module) if self.monitor else watched(trainer, pl_module)
+            self.monitor, self.mode = (
+                monitored(self.monitor, pl_module) if self.monitor else watched(trainer, pl_module)
+            )
             # Lightning derives these two from the mode in its constructor.
             self.min_delta = self.smallest_change if self.mode == "max" else -self.smallest_change
             self.best_score = -self.best_score.abs() if self.mode == "max" else self.best_score.abs()

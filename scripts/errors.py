@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 
 from lightning.pytorch import Trainer
 
+from ..contracts.errors import UserError
 from ..contracts.run import RunPlace
 from .allowlist import refusal
 from .config_file import nearest
@@ -213,7 +214,35 @@ RENDERERS: dict[str, Callable[[Fault, Invocation], str]] = {
 }
 
 
-def explain_building(error: Exception, invocation: Invocation) -> str:
+OURS = {"finelab", "peft"}
+PARSERS = {"jsonargparse", "lightning", "lightning_fabric"}
+
+
+def reason_of(error: BaseException, invocation: Invocation) -> BaseException:
+    """What to raise when something could not be built.
+
+    The parser wraps whatever a constructor raises. An error about what a constructor was given becomes a paragraph: it
+    was raised by the parser, by Lightning, or deliberately by a class of ours or of peft. Any other is a mistake in
+    somebody's code and comes back as it is, for the sake of its traceback.
+    """
+    first: BaseException = error
+    while raised_in(first) in PARSERS and first.__cause__ is not None:
+        first = first.__cause__
+    package = raised_in(first)
+    if isinstance(first, UserError) or not (package in PARSERS or (package in OURS and isinstance(first, ValueError))):
+        return first
+    return UserError(explain_building(error, invocation))
+
+
+def raised_in(error: BaseException) -> str:
+    """The top-level package whose code raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] if trace else ""
+
+
+def explain_building(error: BaseException, invocation: Invocation) -> str:
     """A constructor refused what it was given."""
     message = str(error)
     if "Errors:" in message:  # of every type that was tried; what was given follows at length

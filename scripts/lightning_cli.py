@@ -29,15 +29,13 @@ from ..contracts.run import Run, RunPlace, create_run
 from ..contracts.seeds import Seeds
 from ..models.finetuner import FineTuner
 from . import allowlist
-from .errors import explain, explain_building
+from .errors import explain, reason_of
 from .invocation import WEIGHTS, Invocation
 from .logger import RunLogger
 from .predictions import prepare_predictions, write_predictions
-from .results import show_metrics, write_test_metrics
+from .results import note_test_read, show_metrics, write_test_metrics
+from .run_directory import RUN_DIRECTORY, one_line, shared_directory
 from .trained_labels import read_labels, share_labels
-
-RUN_DIRECTORY = "FINELAB_RUN_DIRECTORY"
-"""Set for the processes that Lightning starts for the other ranks, so that all share the first one's directory."""
 
 
 def all_seeds(seeds: int | dict[str, int]) -> dict[str, int]:
@@ -49,6 +47,17 @@ def all_seeds(seeds: int | dict[str, int]) -> dict[str, int]:
     if isinstance(seeds, dict) and set(seeds) != {"data", "init", "train"}:
         raise ValueError(f"seeds takes one integer, or all three of data, init and train; got {seeds}")
     return Seeds.of(seeds).as_dict()
+
+
+def label_names(data: object) -> list[str] | None:
+    """What the model's ``labels`` are filled from; None where the data module has no such attribute.
+
+    The attribute is asked for here and not by the parser, which takes an ``AttributeError`` inside a property for its
+    absence.
+    """
+    if inspect.getattr_static(data, "label_names", None) is None:
+        return None
+    return data.label_names  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def data_seed(seeds: int | dict[str, int]) -> int:
@@ -89,6 +98,7 @@ class FinelabCLI(LightningCLI):
     def __init__(self, invocation: Invocation) -> None:
         self.invocation = invocation
         self.directory: Path | None = None
+        self.made_root = False
         defaults = str(importlib.resources.files("finelab.configs") / "defaults.yaml")
         parser_class = type("Parser", (Parser,), {"invocation": invocation})
         super().__init__(
@@ -134,13 +144,14 @@ class FinelabCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--seeds", type=int | dict[str, int], default=1, help="one integer, or {data, init, train}")
         parser.add_class_arguments(RunPlace, "run")
+        parser.add_argument("--monitor", type=str | None, default=None, help="metric that picks the best weights")
         parser.add_argument("--evaluate_test", type=bool, default=False, help="read the test split after training")
         parser.link_arguments("seeds", "model.init_args.seeds", compute_fn=all_seeds)
         parser.link_arguments("seeds", "data.init_args.seed", compute_fn=data_seed)
         parser.link_arguments("model.init_args.base", "data.init_args.base")
         parser.link_arguments("model.init_args.loading", "data.init_args.revision", compute_fn=revision_of)
         if self.invocation.run is None:
-            parser.link_arguments("data.label_names", "model.init_args.labels", apply_on="instantiate")
+            parser.link_arguments("data", "model.init_args.labels", compute_fn=label_names, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -156,7 +167,10 @@ class FinelabCLI(LightningCLI):
             if self.invocation.run is not None:
                 share_labels(self.datamodule, self.labels)
         except (TypeError, ValueError, MisconfigurationException) as error:
-            raise UserError(explain_building(error, self.invocation)) from error
+            reason = reason_of(error, self.invocation)
+        else:
+            return
+        raise reason  # out here, so that the parser's long wrapping is not shown with it
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
@@ -187,10 +201,11 @@ class FinelabCLI(LightningCLI):
         place = config["run"]
         directory = shared_directory(place["root"], place["name"])
         if directory is None:
+            self.made_root = not Path(place["root"]).expanduser().exists()
             directory = self.directory = create_run(place["root"], place["name"], self.invocation.stem)
             os.environ[RUN_DIRECTORY] = str(directory.absolute())
-            header = f"# {' '.join(self.invocation.written)}\n"
-            write_atomically(directory / "config.yaml", header + yaml.safe_dump(config, sort_keys=False))
+            text = f"# {one_line(self.invocation.written)}\n" + yaml.safe_dump(config, sort_keys=False)
+            write_atomically(directory / "config.yaml", text)
         return Run(
             directory=directory,
             config=config,
@@ -215,6 +230,25 @@ class FinelabCLI(LightningCLI):
             if self.trainer.global_step == 0:
                 self.remove_run()
             raise UserError(str(error)) from error
+        if subcommand == "fit":
+            self.clear_up_after_fit()
+
+    def clear_up_after_fit(self) -> None:
+        """Nothing is kept of a trial run, nor of one that took no step.
+
+        Raises:
+            UserError: no step was taken.
+        """
+        if self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            self.remove_run()
+        elif self.trainer.global_step == 0:
+            self.remove_run()
+            raise UserError(
+                f"No step was taken, so nothing was kept: trainer.max_epochs is {self.trainer.max_epochs}, "
+                f"trainer.max_steps {self.trainer.max_steps}, trainer.limit_train_batches "
+                f"{self.trainer.limit_train_batches}, and an epoch has {self.trainer.num_training_batches} batches. "
+                "Give a run at least one step, or evaluate an earlier one with finelab test --run RUN."
+            )
 
     def validate(self, **arguments: Any) -> None:
         show_metrics(self.trainer.validate(verbose=False, **arguments))
@@ -224,6 +258,7 @@ class FinelabCLI(LightningCLI):
         show_metrics(metrics)
         if self.invocation.run is not None and self.trainer.is_global_zero:
             write_test_metrics(self.invocation, metrics)
+            note_test_read(self.invocation.run)
 
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
@@ -231,10 +266,12 @@ class FinelabCLI(LightningCLI):
         write_predictions(self.datamodule, cast(list[dict[str, list]], batches or []), self.invocation)
 
     def remove_run(self) -> None:
-        """Take away the directory of a run that ended before its first step."""
-        if self.directory is not None:
-            shutil.rmtree(self.directory)
-            with suppress(OSError):  # it holds other runs
+        """Take away the directory of a run that ended before its first step, and its parent if the run made that."""
+        if self.directory is None:
+            return
+        shutil.rmtree(self.directory)
+        if self.made_root:
+            with suppress(OSError):  # it holds other runs by now
                 self.directory.parent.rmdir()
 
 
@@ -242,26 +279,6 @@ def as_list(callbacks: Callback | list[Callback] | None) -> list[Callback]:
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list) else [callbacks]
-
-
-def shared_directory(root: str, name: str | None) -> Path | None:
-    """The directory that another rank has made for this run; None in the process that makes it.
-
-    Raises:
-        UserError: the ranks were not started by Lightning and the run has no name that they could share.
-    """
-    if "LOCAL_RANK" not in os.environ:
-        return None
-    if RUN_DIRECTORY in os.environ:
-        return Path(os.environ[RUN_DIRECTORY])
-    if int(os.environ.get("RANK", os.environ["LOCAL_RANK"])) == 0:
-        return None
-    if name is None:
-        raise UserError(
-            "run.name is missing: processes that a launcher such as torchrun has started cannot agree on a default "
-            "name. Give one with --run.name."
-        )
-    return Path(root).expanduser() / name
 
 
 HARMLESS = (

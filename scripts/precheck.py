@@ -7,7 +7,7 @@ from .allowlist import is_allowed, refusal
 from .config_file import Entry, nearest, read_entries
 from .invocation import Invocation
 
-KEYS = ("seeds", "run", "evaluate_test", "trainer", "model", "data")
+KEYS = ("seeds", "run", "monitor", "evaluate_test", "trainer", "model", "data")
 """The top-level keys of every command; a test compares them with the parser's own."""
 
 LINKED = {

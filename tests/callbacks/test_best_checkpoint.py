@@ -70,8 +70,9 @@ def test_an_unknown_monitor_is_named_with_the_known_ones(fit, classifier, data, 
 
 
 def test_the_direction_belongs_to_the_metric(fit, classifier, data, flat, tmp_path) -> None:
-    best, own, follows = callbacks.BestCheckpoint(tmp_path, "val/macro_f1"), *(
-        callbacks.EarlyStopping(monitor, patience=2) for monitor in ("val/macro_f1", None)
+    best, own, follows = (
+        callbacks.BestCheckpoint(tmp_path, "val/macro_f1"),
+        *(callbacks.EarlyStopping(monitor, patience=2) for monitor in ("val/macro_f1", None)),
     )
     script = Script([0.2, 0.9, 0.4, 0.3, 0.1], flat, "val/macro_f1")
     trainer = fit(classifier(), data(), [script, best, own, follows], max_epochs=5)

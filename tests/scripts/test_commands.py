@@ -5,17 +5,20 @@ import io
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
-from finelab.contracts.record import RECORD_FILE
+from finelab.contracts.errors import UserError
+from finelab.contracts.record import RECORD_FILE, read_record
 from finelab.contracts.seeds import Seeds
-from finelab.scripts import lightning_cli
+from finelab.scripts import lightning_cli, run_directory
 from finelab.scripts.cli import main
 from finelab.scripts.lightning_cli import FinelabCLI, all_seeds
 
@@ -204,19 +207,78 @@ def test_windows_are_added_up_and_labels_are_not():
     from finelab.scripts.predictions import whole_examples
 
     windows = [{"nll": 1.0, "tokens": 2}, {"nll": 3.0, "tokens": 4}, {"nll": 5.0, "tokens": 6}]
-    assert whole_examples(["a", "a", "b"], windows) == [("a", {"nll": 4.0, "tokens": 6}), ("b", windows[2])]
+    added = {"nll": 4.0, "tokens": 6}
+    assert whole_examples(["a", "b"], [0, 0, 1], windows) == [("a", added), ("b", windows[2])]
+    apart = [("a", windows[0]), ("a", windows[1]), ("b", {"nll": 0.0, "tokens": 0}), ("a", windows[2])]
+    assert whole_examples(["a", "a", "b", "a"], [0, 1, 3], windows) == apart, "rows are told apart by position"
     labelled = [{"label": "x", "probability": 0.5}] * 2
-    assert whole_examples(["a", "a"], labelled) == [("a", labelled[0]), ("a", labelled[1])]
+    assert whole_examples(["a", "a"], [0, 1], labelled) == [("a", labelled[0]), ("a", labelled[1])]
 
 
 def test_other_ranks_share_the_first_ones_directory(monkeypatch, tmp_path):
-    from finelab.contracts.errors import UserError
-
-    shared = lightning_cli.shared_directory
+    shared = run_directory.shared_directory
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK", run_directory.RUN_DIRECTORY):
+        monkeypatch.delenv(name, raising=False)
     assert shared("runs", None) is None
+    for name in ("LOCAL_RANK", "SLURM_PROCID"):
+        with monkeypatch.context() as rank:
+            rank.setenv(name, "0")
+            assert shared("runs", "one") is None, "this process makes it"
+            rank.setenv(name, "1")
+            assert shared("runs", "one") == Path("runs/one")
+            with pytest.raises(UserError, match=r"run\.name is missing.*srun"):
+                shared("runs", None)
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert shared("runs", None) is None, "torchrun's count is of all ranks"
     monkeypatch.setenv("LOCAL_RANK", "1")
-    with pytest.raises(UserError, match=r"run\.name is missing"):
-        shared("runs", None)
-    assert shared("runs", "one") == Path("runs/one")
-    monkeypatch.setenv(lightning_cli.RUN_DIRECTORY, str(tmp_path))
+    monkeypatch.setenv(run_directory.RUN_DIRECTORY, str(tmp_path))
     assert shared("runs", None) == tmp_path
+
+
+def test_the_command_is_one_line_that_a_shell_takes():
+    command = ("finelab", "fit", "--run.name", "a b", "--x", "1\nseeds: 2\r\u2028\x85", "--é")
+    line = run_directory.one_line(command)
+    assert line.splitlines() == [line] and yaml.safe_load(f"# {line}\nseeds: 1") == {"seeds": 1}
+    plain = ("finelab", "fit", "--run.name", "a b", "--note", "it's")
+    assert tuple(shlex.split(run_directory.one_line(plain))) == plain
+
+
+def test_the_monitor_picks_the_weights(config, here):
+    assert main(["fit", "-c", str(config("seeds: 5", "seeds: 5\nmonitor: val/nll")), "--run.name", "one"]) == 0
+    record = read_record(here / "runs" / "one")
+    assert (record.best.monitor, record.best.mode) == ("val/nll", "min")
+    assert record.best.value == pytest.approx(min(entry["nll"] for entry in record.history))
+
+
+def test_a_mistyped_monitor_is_refused(config, refused):
+    paragraph = refused("fit", "-c", config(), "--monitor", "val/macrof1")
+    assert "'val/macrof1'" in paragraph and "val/macro_f1" in paragraph and "val/nll" in paragraph
+
+
+@pytest.mark.parametrize("root", ["made before", "not there"])
+def test_a_trial_run_keeps_nothing(root, config, here, capsys):
+    small = config()
+    if root == "made before":
+        (here / "runs").mkdir()
+    before = sorted(here.iterdir())
+    assert main(["fit", "-c", str(small), "--trainer.fast_dev_run", "1"]) == 0
+    assert "Nothing was kept" in capsys.readouterr().out
+    assert sorted(here.iterdir()) == before
+    if root == "made before":
+        assert not list((here / "runs").iterdir())
+
+
+@pytest.mark.parametrize("key", ["max_epochs", "max_steps", "limit_train_batches"])
+def test_a_run_without_a_step_is_no_run(key, config, refused):
+    paragraph = refused("fit", "-c", config(), f"--trainer.{key}", "0")
+    assert "No step was taken" in paragraph and "trainer.max_epochs is" in paragraph
+
+
+def test_testing_a_run_marks_its_record(config, here):
+    assert main(["fit", "-c", str(config()), "--run.name", "one"]) == 0
+    before = read_record(here / "runs" / "one")
+    assert main(["validate", "--run", "runs/one"]) == 0
+    assert not before.test_read and read_record(here / "runs" / "one") == before
+    assert main(["test", "--run", "runs/one"]) == 0
+    assert read_record(here / "runs" / "one") == replace(before, test_read=True)

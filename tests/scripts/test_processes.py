@@ -1,0 +1,73 @@
+"""Real processes: two ranks that leave the run of one, and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from finelab.contracts.record import RECORD_FILE, read_record
+
+PROGRAM = "import sys; from finelab.scripts.cli import main; sys.exit(main(sys.argv[1:]))"
+LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS", "MASTER_ADDR", "MASTER_PORT")
+
+
+def start(*words: object, **options) -> subprocess.Popen:
+    """``finelab`` in a process of its own; a script file, since Lightning starts the other ranks by its path."""
+    Path("finelab_command.py").write_text(PROGRAM)
+    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHERS}
+    command = [sys.executable, "finelab_command.py", *map(str, words)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+def finished(process: subprocess.Popen) -> None:
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, out + err
+
+
+def test_two_ranks_leave_the_run_of_one(config, here):
+    """On a base without dropout, since each rank draws masks of its own."""
+    content = yaml.safe_load(config().read_text())
+    content["model"]["init_args"] |= {"base": "tiny://llama", "head_dropout": 0.0}
+    content["model"]["init_args"]["optimizer"] = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    file = here / "plain.yaml"
+    file.write_text(yaml.safe_dump(content))
+    two = ["--trainer.devices", 2, "--trainer.strategy", "ddp", "--data.batch_size", 4]
+    processes = [start("fit", "-c", file, "--run.name", "one"), start("fit", "-c", file, "--run.root", "both", *two)]
+    for process in processes:
+        finished(process)
+    (both,) = (here / "both").iterdir()
+    one, other = read_record(here / "runs" / "one"), read_record(both)
+    assert (one.status, other.status, other.hardware["ranks"]) == ("finished", "finished", 2)
+    assert other.order_digest == one.order_digest is not None
+    assert other.cost.steps == one.cost.steps == 3
+    assert other.cost.examples == one.cost.examples == 24
+    for name in ("adapter_model.safetensors", "head.safetensors"):
+        expected, found = (load_file(run / "checkpoints" / "last" / name) for run in (here / "runs" / "one", both))
+        assert expected.keys() == found.keys()
+        for key, value in expected.items():
+            assert found[key] == pytest.approx(value, abs=1e-6), key
+
+
+def test_ctrl_c_is_recorded(config, here):
+    file = config("max_epochs: 1", "max_epochs: 10000")
+    process = start("fit", "-c", file, "--run.name", "one", "--trainer.val_check_interval", 1)
+    last = here / "runs" / "one" / "checkpoints" / "best"
+    deadline = time.monotonic() + 60
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "Traceback" not in err + out
+    record = json.loads((here / "runs" / "one" / RECORD_FILE).read_text())
+    assert record["status"] == "interrupted"
+    assert read_record(here / "runs" / "one").cost.steps > 0
