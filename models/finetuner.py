@@ -72,6 +72,7 @@ class FineTuner(L.LightningModule):
         self.own_regularizers, self.loading = list(regularizers or []), loading or Loading()
         self.seeds = Seeds.of(seeds)
         self.model: nn.Module | None = None
+        self.loading_notes: tuple[str, ...] = ()
         self.unit: float = 1.0
         self.window, self.replaying = Window(), False
         self.supervised_tokens = self.skipped_steps = 0
