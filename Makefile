@@ -6,6 +6,7 @@ bin := $(VENV)/bin
 installed := $(VENV)/.installed
 demo := $(VENV)/.installed-demo
 dev := $(VENV)/.installed-dev
+bench := $(VENV)/.installed-bench
 packages := contracts models data callbacks scripts configs
 
 .PHONY: demo test test-all lint format tensorboard clean
@@ -16,7 +17,7 @@ demo: $(demo)
 test: $(dev) $(demo)
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile -m "not slow"
 
-test-all: $(dev) $(demo)
+test-all: $(dev) $(demo) $(bench)
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -q -n $(PYTEST_WORKERS) --dist loadfile
 
 lint: $(dev) build/typing/finelab
@@ -49,6 +50,10 @@ $(demo): requirements/demo.txt $(installed)
 
 $(dev): $(installed)
 	$(bin)/python -m pip install -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(bench): $(installed)
+	$(bin)/python -m pip install -c constraints.txt -e ".[bench]"
 	touch $@
 
 # Type checkers and import-linter do not see an editable install of mapped folders; a git-ignored link shows them.

@@ -89,7 +89,8 @@ class Baseline(Callback):
 
         def frozen_probe(batch: Batch) -> Scored:
             rows, targets = supervised_rows(batch)
-            return Scored.of(probe.logits(tuner.features(batch)[rows]), targets, rows)
+            logits = probe.logits(tuner.features(batch)[rows]).to(targets.device, torch.float32)
+            return Scored.of(logits, targets, rows)
 
         return {"majority": majority, "probe": frozen_probe}
 
@@ -111,12 +112,7 @@ class Baseline(Callback):
                     labels.append(targets.cpu())
         parts = gathered((torch.cat(features), torch.cat(labels), torch.cat(every_label)))
         counts = torch.bincount(torch.cat([part[2] for part in parts]), minlength=len(tuner.labels))
-        device = tuner.device
-        return (
-            torch.cat([p[0] for p in parts]).to(device),
-            torch.cat([p[1] for p in parts]).to(device),
-            counts.to(device),
-        )
+        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), counts.to(tuner.device)
 
     @staticmethod
     def _batches_per_sampled_batch(loader: Iterable[Batch], ranks: int, cap: int) -> int:

@@ -4,6 +4,7 @@ import io
 import os
 import shlex
 import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -165,9 +166,9 @@ def _commands(run: Run) -> list[RenderableType]:
     where = shlex.quote(shorter(run.directory))
     commands = {
         "run": where,
-        "watch": f"tensorboard --logdir {where}",
-        "test": f"finelab test --run {where}",
-        "predict": f"finelab predict --run {where} --input INPUT.jsonl --output OUTPUT.jsonl",
+        "watch": f"{program('tensorboard')} --logdir {where}",
+        "test": f"{program('finelab')} test --run {where}",
+        "predict": f"{program('finelab')} predict --run {where} --input INPUT.jsonl --output OUTPUT.jsonl",
     }
     # Never broken by us: a command that the terminal wraps can still be copied in one piece.
     return [
@@ -186,6 +187,12 @@ def _next_steps(record: Record, run: Run) -> list[RenderableType]:
         for line in lines:
             grid.add_row(f"  {mark}", line)
     return [Text(""), grid]
+
+
+def program(name: str) -> str:
+    """How this shell can call a program of this environment, which need not be activated."""
+    beside = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) or not beside.exists() else shlex.quote(shorter(beside))
 
 
 def shorter(path: Path) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 class FrozenFeatureProbe:
     """Fits softmax(W z + b) to standardised features z, all in float64, and needs no random number.
 
+    Works on the CPU, whatever the features are on: Apple's MPS has no float64.
+
     Minimises, over n rows, ``(1/n) sum nll + (strength / 2) ||W||^2``: scikit-learn's LogisticRegression with
     ``C = 1 / (n strength)``. Strengths are tried from the strongest on, until the validation NLL rises; the lowest wins
     and stays fixed.
@@ -36,7 +38,8 @@ class FrozenFeatureProbe:
             labels: [n] class indices.
             validation: the same for the rows that choose the strength; None takes the middle strength.
         """
-        features = features.double()
+        features, labels = features.cpu().double(), labels.cpu()
+        validation = (validation[0].cpu(), validation[1].cpu()) if validation else None
         self.mean = features.mean(0)
         # A feature that never varies tells nothing; a scale of one keeps it at zero.
         deviation = features.std(0, correction=0)
@@ -44,7 +47,7 @@ class FrozenFeatureProbe:
         standardised = (features - self.mean) / self.scale
         variances, self.axes = torch.linalg.eigh(standardised.T @ standardised / len(standardised))
         rotated = standardised @ self.axes
-        weights = torch.zeros(self.classes, features.shape[1] + 1, dtype=torch.float64, device=features.device)
+        weights = torch.zeros(self.classes, features.shape[1] + 1, dtype=torch.float64)
         lowest = float("inf")
         for strength in self.strengths if validation else [self.strength]:
             weights = self._minimise(rotated, labels, strength, weights, variances.clamp(min=0))
@@ -54,8 +57,8 @@ class FrozenFeatureProbe:
             lowest, self.strength, self.weights = nll, strength, weights
 
     def logits(self, features: Tensor) -> Tensor:
-        """[B, H] features to [B, classes] float64 logits."""
-        return self._logits(features, self.weights)
+        """[B, H] features on any device to [B, classes] float64 logits on the CPU."""
+        return self._logits(features.cpu(), self.weights)
 
     def _logits(self, features: Tensor, weights: Tensor) -> Tensor:
         rotated = (features.double() - self.mean) / self.scale @ self.axes

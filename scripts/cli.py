@@ -22,7 +22,7 @@ options:
   --KEY VALUE            one value, e.g. --trainer.max_epochs 5; lists are appended to with +=, e.g.
                          --model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01
   --run RUN              validate, test, predict: take configuration and weights from a run directory
-  --input FILE|-         predict: JSONL or CSV; - reads JSONL from stdin
+  --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop

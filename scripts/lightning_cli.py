@@ -21,6 +21,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from transformers.utils import logging as transformers_logging
 
 from ..callbacks.standard import standard_callbacks
 from ..contracts.errors import UserError
@@ -302,6 +303,9 @@ def execute(invocation: Invocation) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(without_advertisement)
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message=re.escape(message))
+    # models.backbone itself refuses a base that lacks weights, so that transformers' report and bar say nothing more.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         FinelabCLI(invocation)
     finally:

@@ -33,7 +33,7 @@ def made_up(folder):
 def test_every_configuration_takes_a_step(file, tmp_path, capsys):
     config = yaml.safe_load(Path(file).read_text())
     overrides = ["--model.base", TINY[config["model"]["class_path"]], "--trainer.max_steps", "1"]
-    overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one", "--trainer.precision", "32-true"]
+    overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one"]
     if config["data"]["class_path"] == "finelab.data.TextDataModule":
         overrides += ["--data.source", str(made_up(tmp_path / "rows"))]
     overrides += ["--data.context", "32", "--data.cache_dir", str(tmp_path / "cache")]

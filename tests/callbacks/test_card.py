@@ -116,3 +116,19 @@ def test_factors_are_flat_and_short(run) -> None:
 
 def test_durations() -> None:
     assert [duration(x) for x in (4.21, 59.4, 187.4, 7500)] == ["4.2 s", "59.4 s", "3:07 min", "2:05:00 h"]
+
+
+def test_programs_are_shown_as_this_shell_can_call_them(tmp_path, monkeypatch) -> None:
+    """After ``make demo`` nothing is activated, and the programs lie beside its python."""
+    from finelab.callbacks.card import program
+
+    folder = tmp_path / "my lab" / "bin"
+    folder.mkdir(parents=True)
+    (folder / "tensorboard").touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "")
+    assert program("tensorboard") == "'my lab/bin/tensorboard'"
+    assert program("finelab") == "finelab", "not there either"
+    monkeypatch.setenv("PATH", str(folder))
+    assert program("tensorboard") == "tensorboard"

@@ -103,3 +103,15 @@ def test_an_evaluation_agrees_with_a_plain_forward(fit, classifier, data) -> Non
     fit(classifier(), data(), [ask], max_steps=1)
     found, losses = ask.answer
     assert found.examples["nll"] == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"val_check_interval": 3}, {"limit_val_batches": 1}])
+def test_when_and_how_much_is_evaluated_changes_no_weight(options, fit, classifier, data, flat) -> None:
+    """Dropout is on, and a validation after three micro-batches lies inside a step of two."""
+    weights = []
+    for settings in ({"limit_val_batches": 0}, options):
+        torch.manual_seed(0)
+        module = classifier()
+        fit(module, data(), max_epochs=3, accumulate_grad_batches=2, **settings)
+        weights.append(flat(module))
+    assert torch.equal(*weights)

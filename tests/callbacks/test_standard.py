@@ -47,7 +47,8 @@ def test_a_run_leaves_what_the_design_says(finished, data) -> None:
 
 def test_tensorboard_shows_factors_charts_and_texts(finished) -> None:
     run, _ = finished
-    assert not [name for name in os.listdir(run.directory) if name.startswith("17")]  # one session, no extra run folder
+    events = list(run.directory.rglob("events.out.tfevents*"))
+    assert {file.parent for file in events} == {run.directory}, "one session, no extra run folder"
     events = EventAccumulator(str(run.directory)).Reload()
     record = read_record(run.directory)
     tags = set(events.Tags()["scalars"])
