@@ -242,7 +242,7 @@ class TextDataModule(LightningDataModule):
         data = TokenDataset(samples) if len(samples) else []
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         options = self._options("predict")
-        return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportReturnType]
+        return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportReturnType, reportArgumentType]
 
     @cached_property
     def _preparation(self) -> Preparation:
