@@ -1,7 +1,6 @@
 import time
 
 import lightning as L
-import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finelab import callbacks

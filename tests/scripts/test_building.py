@@ -89,6 +89,7 @@ def test_a_mistake_in_an_adapter_keeps_its_traceback(config, here, broken):
 
 
 def test_what_our_own_constructors_refuse_is_a_paragraph(config, refused):
-    paragraph = refused("fit", "-c", config(), "--model.schedule", "finelab.models.WarmupLinear",
-        "--model.schedule.warmup", "2")
+    paragraph = refused(
+        "fit", "-c", config(), "--model.schedule", "finelab.models.WarmupLinear", "--model.schedule.warmup", "2"
+    )
     assert "cannot be built" in paragraph and "warmup is a share" in paragraph
