@@ -31,7 +31,7 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
         UserError: the metric is not known, so that neither is its direction.
     """
     name, mode = finetuner(module).primary
-    modes = {f"val/{key}": value for key, value in (MODES | {name: mode}).items()}
+    modes: dict[str, Mode] = {f"val/{key}": value for key, value in (MODES | {name: mode}).items()}
     if monitor is None:
         return f"val/{name}", mode
     if monitor not in modes:
