@@ -31,7 +31,8 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
         UserError: the metric is not known, so that neither is its direction.
     """
     name, mode = finetuner(module).primary
-    modes: dict[str, Mode] = {f"val/{key}": value for key, value in (MODES | {name: mode}).items()}
+    known: dict[str, Mode] = {**MODES, name: mode}
+    modes = {f"val/{key}": value for key, value in known.items()}
     if monitor is None:
         return f"val/{name}", mode
     if monitor not in modes:
