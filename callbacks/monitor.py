@@ -32,7 +32,9 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
     """
     name, mode = finetuner(module).primary
     known: dict[str, Mode] = {**MODES, name: mode}
-    modes = {f"val/{key}": value for key, value in known.items()}
+    modes: dict[str, Mode] = {}
+    for key in known:
+        modes[f"val/{key}"] = known[key]
     if monitor is None:
         return f"val/{name}", mode
     if monitor not in modes:
