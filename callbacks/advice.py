@@ -18,7 +18,8 @@ def advice(record: Record, regularizers: Sequence[str] = ()) -> list[str]:
         record: of a finished run.
         regularizers: class names already in use, so that none is suggested twice.
     """
-    found = [_below_reference(record), _overfitting(record, regularizers), _still_improving(record), _one_seed(record)]
+    course = _overfitting(record, regularizers) or _still_improving(record)  # never "fewer epochs" beside "more epochs"
+    found = [_below_reference(record), course, _one_seed(record)]
     return [line for line in found if line][:LINES]
 
 

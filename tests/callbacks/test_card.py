@@ -101,6 +101,9 @@ def test_advice_names_its_evidence() -> None:
 
     last = a_record(best=Best("val/accuracy", "max", 0.88, 651))
     assert "at the last validation (step 651): try more epochs" in advice(last)[0]
+    history[1]["train_nll"] = 0.1
+    both = "".join(advice(a_record(history=history, best=Best("val/accuracy", "max", 0.88, 651))))
+    assert "fewer epochs" in both and "more epochs" not in both
 
 
 def test_factors_are_flat_and_short(run) -> None:
