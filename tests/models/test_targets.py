@@ -134,7 +134,9 @@ def test_example_columns_sum_to_the_loss(loader, sgd):
     assert columns["tokens"] == (batch["labels"][:, 1:] != IGNORE).sum(1).tolist()
 
 
-@pytest.mark.parametrize("adapter", [LoraConfig(r=4, target_modules="all-linear"), Full(), LinearProbe()], ids=str)
+@pytest.mark.parametrize(
+    "adapter", [LoraConfig(r=4, target_modules="all-linear"), Full(), LinearProbe()], ids=lambda a: type(a).__name__
+)
 def test_a_saved_classifier_gives_equal_logits(tmp_path, loader, sgd, fit, adapter):
     module = SequenceClassifier("tiny://bert", adapter, sgd, labels=["a", "b", "c"])
     fit(module, loader(4, classes=3))
@@ -251,7 +253,9 @@ def test_virtual_tokens_are_left_out_of_a_classifier(loader, sgd):
     assert (tight - wide).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("config", [AdaLoraConfig(total_step=10), PromptEncoderConfig(num_virtual_tokens=4)], ids=str)
+@pytest.mark.parametrize(
+    "config", [AdaLoraConfig(total_step=10), PromptEncoderConfig(num_virtual_tokens=4)], ids=lambda c: type(c).__name__
+)
 def test_what_the_bridge_cannot_do_right_is_refused(sgd, config):
     with pytest.raises(UserError, match=type(config).__name__):
         CausalLM("tiny://llama", config, sgd)
