@@ -1,5 +1,6 @@
 """The protocol of an adapter: the shape of the weights, and which of them train."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from lightning.pytorch import Callback
@@ -13,7 +14,7 @@ from ..regularizers.regularizer import Regularizer
 WEIGHTS = "weights.safetensors"
 
 
-class Adapter:
+class Adapter(ABC):
     """Changes a pretrained backbone before training; it starts as the identity, so that step 0 is the base.
 
     A subclass marks what trains by ``requires_grad`` and may bring terms and callbacks of its own.
@@ -25,6 +26,7 @@ class Adapter:
         """Positions that the adapter puts before each row's own; the target leaves them out."""
         return 0
 
+    @abstractmethod
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         """Freeze, wrap or extend the backbone.
 
@@ -34,7 +36,6 @@ class Adapter:
         Raises:
             UserError: the backbone cannot be adapted this way.
         """
-        raise NotImplementedError
 
     def regularizers(self) -> list[Regularizer]:
         """Terms that belong to the method itself; called after ``adapt``."""

@@ -279,7 +279,7 @@ def test_the_key_covers_every_file_of_the_package(monkeypatch):
     from finelab.data import preparation
 
     plain = preparation.code_digests(())
-    for name in ("library_areas.py", "docstrings.py", "splits.py"):
+    for name in ("areas.py", "docstrings.py", "splits.py"):
         read = Path.read_bytes
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_bytes", lambda file, own=name, read=read: read(file) + b"#" * (file.name == own))
