@@ -14,6 +14,23 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / NAME).write_text(json.dumps({"format": FORMAT, **manifest}, indent=1))
 
 
+def stored_manifest(folder: Path) -> dict[str, Any]:
+    """What a checkpoint folder says of itself.
+
+    Raises:
+        UserError: it is no checkpoint folder, or a damaged one.
+    """
+    file = folder / NAME
+    if not file.is_file():
+        raise UserError(
+            f"{folder} is no checkpoint folder of finelab (it has no {NAME}); give a run's checkpoints/best."
+        )
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file} is not valid JSON ({error}); the checkpoint is damaged, use another one.") from error
+
+
 def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
     """Check that a folder fits.
 
@@ -24,18 +41,10 @@ def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
     Raises:
         UserError: no such checkpoint, or one of another base, target or label list.
     """
-    file = folder / NAME
-    if not file.is_file():
-        raise UserError(
-            f"{folder} is no checkpoint folder of finelab (it has no {NAME}); give a run's checkpoints/best."
-        )
-    try:
-        stored = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is not valid JSON ({error}); the checkpoint is damaged, use another one.") from error
+    stored = stored_manifest(folder)
     for key, wanted in {"format": FORMAT, **expected}.items():
         if key != "base" and stored.get(key) != wanted:  # one base may be reached by several names; the digest decides
             raise UserError(
-                f"{file}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was trained from "
-                f"base {stored.get('base')!r}; load it with the config.yaml of its own run."
+                f"{folder / NAME}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "
+                f"trained from base {stored.get('base')!r}; load it with the config.yaml of its own run."
             )

@@ -1,12 +1,10 @@
 """With --run, the classes are those of the checkpoint, whatever the data at hand lists."""
 
-import json
 from pathlib import Path
 
 from ..contracts.data import LabelledSource, TrainedLabels
 from ..contracts.errors import UserError
-
-MANIFEST = "finelab.json"
+from ..models.checkpoint_folder import stored_manifest
 
 
 def read_labels(weights: Path) -> list[str] | None:
@@ -15,13 +13,7 @@ def read_labels(weights: Path) -> list[str] | None:
     Raises:
         UserError: its manifest is missing or damaged.
     """
-    file = weights / MANIFEST
-    try:
-        return json.loads(file.read_text()).get("labels")
-    except FileNotFoundError as error:
-        raise UserError(f"{weights} is no checkpoint folder of finelab (it has no {MANIFEST}).") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is not valid JSON ({error}); the checkpoint is damaged, use another one.") from error
+    return stored_manifest(weights).get("labels")
 
 
 def share_labels(data: object, labels: list[str] | None) -> None:
