@@ -5,20 +5,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pyarrow
 from datasets import Dataset
+
+from .template import Template
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 WIDTH = 98
 LABELS_SHOWN = 12
 
 
-def audit_split(samples: Dataset, rows: int, context: int, label_names: list[str] | None) -> dict[str, Any]:
+def audit_split(
+    samples: Dataset, rows: int, context: int, template: Template, label_names: list[str] | None
+) -> dict[str, Any]:
     """Counts of one tokenized split.
 
     Args:
         samples: as ``Template.encode`` made them.
         rows: how many rows they come from.
         context: most tokens of a sample.
+        template: what counts as a label, and whether long rows are cut.
         label_names: the classes, if any.
 
     Returns:
@@ -48,18 +54,23 @@ def audit_split(samples: Dataset, rows: int, context: int, label_names: list[str
         "supervised": supervised,
         "supervised_share": supervised / tokens,
         "length": {name: int(np.quantile(lengths, q, method="higher")) for name, q in QUANTILES.items()},
-        "truncated": 0.0,
+        "truncated": float((lengths > context).mean()) if template.cuts else 0.0,
     }
     if label_names is not None:
-        counts = np.bincount(values(samples, "labels"), minlength=len(label_names))
+        counts = template.label_counts(flat_values(samples, "labels"), len(label_names))
         audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
-        audit["truncated"] = float((lengths > context).mean())
     return audit
 
 
 def values(samples: Dataset, name: str) -> np.ndarray:
     """A column of numbers, without a Python object for each."""
     return samples.data.column(name).to_numpy()
+
+
+def flat_values(samples: Dataset, name: str) -> np.ndarray:
+    """The same of a column of numbers or of lists of them, the lists one after the other."""
+    column = samples.data.column(name).combine_chunks()
+    return (column.flatten() if pyarrow.types.is_list(column.type) else column).to_numpy()
 
 
 def render_report(report: Mapping[str, Any]) -> str:
@@ -89,7 +100,7 @@ def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
         cells = [f"{audit['rows']:,}", *([f"{audit['samples']:,}"] if windowed else []), f"{audit['tokens']:,}"]
         cells += [f"{audit['length'][name]:,}" for name in QUANTILES]
         cells.append(f"{audit['truncated']:.1%}")
-        supervised = f"{audit['supervised_share']:.1%}" if "labels" not in audit else "1 a row"
+        supervised = f"{audit['supervised_share']:.1%}" if audit["supervised"] != audit["samples"] else "1 a row"
         lines.append("  " + f"{split:<11}" + "".join(f"{cell:>{width}}" for cell in cells) + f"{supervised:>12}")
     return "\n".join(lines)
 

@@ -28,6 +28,8 @@ class Documents(Template):
             bits per character pay for an end that the text's length does not contain; hence off by default.
     """
 
+    cuts = False
+
     def __init__(self, text: str = "text", overlap: int = 1, append_eos: bool = False) -> None:
         if overlap < 1:
             raise UserError(f"data.template: overlap is {overlap}; at least 1, or the first token of a window is lost.")

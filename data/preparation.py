@@ -94,7 +94,7 @@ class Preparation:
             examples = self._fitting(splits[split], label_names, rejections[split])
             samples = tokenize(examples, self.template, self.tokenizer, self.context, label_names)
             keys[split] = [text_key(*self.template.texts(example)) for example in examples]
-            audits[split] = audit_split(samples, len(examples), self.context, label_names)
+            audits[split] = audit_split(samples, len(examples), self.context, self.template, label_names)
             audits[split]["dropped"] = rejections[split].as_dict()
             audits[split] |= self._characters(samples, examples)
             self._require_targets(split, audits[split])
@@ -186,9 +186,9 @@ def tokenize(
         columns: dict[str, list[Any]] = {name: [sample[name] for sample in samples] for name in (samples or [{}])[0]}
         if columns:
             columns["row"] = [positions[row] for row in columns["row"]]
-            for name in {"input_ids", "token_type_ids"} & columns.keys():
+            for name in {"input_ids", "token_type_ids", "choice_tokens"} & columns.keys():
                 columns[name] = [np.asarray(ids, dtype=np.int32) for ids in columns[name]]
-            if isinstance(columns["labels"][0], list):
+            if isinstance(columns.get("labels", [None])[0], list):
                 columns["labels"] = [np.asarray(ids, dtype=np.int32) for ids in columns["labels"]]
         return columns
 

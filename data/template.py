@@ -2,12 +2,16 @@
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from ..contracts.batch import IGNORE, Batch
+from .collate import PadCollator
 from .rejections import BadRow
+from .token_dataset import Sample
 
 Example = dict[str, Any]
 """The checked columns of a row, as ``Template.read`` returned them."""
@@ -16,8 +20,13 @@ Example = dict[str, Any]
 class Template(ABC):
     """What a row means.
 
+    Attributes:
+        cuts: whether a row beyond the context loses tokens; one that is cut into windows loses none.
+
     Subclasses keep their arguments as attributes of the same names: those attributes are part of the cache's key.
     """
+
+    cuts = True
 
     @abstractmethod
     def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
@@ -42,9 +51,12 @@ class Template(ABC):
         """Tokens of some rows, in order; a row may give several samples.
 
         Returns:
-            Per sample: ``row`` (position in ``examples``), ``input_ids``, ``labels`` (int, or one a token),
+            Per sample: ``row`` (position in ``examples``), ``input_ids``, ``labels`` (``contracts.batch``; left out
+            where a row to predict asks for text),
             ``full_tokens`` (of the whole row, before any cut), ``supervised`` (how many targets), and optionally
-            ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for).
+            ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for), ``choice_tokens`` (of a
+            row whose ``input_ids`` are several texts one after the other: the length of each). An entry of ``row`` and
+            ``refused`` alone says why a row gives no sample.
         """
 
     @abstractmethod
@@ -62,6 +74,22 @@ class Template(ABC):
     def refusals(self, examples: Sequence[Example], label_names: list[str] | None) -> list[str | None]:
         """Per row of a split, why it does not fit to the training split; None where it does."""
         return [None] * len(examples)
+
+    def label_counts(self, labels: np.ndarray, classes: int) -> np.ndarray:
+        """How often each class is a target.
+
+        Args:
+            labels: all labels of a split, one after the other.
+            classes: how many there are.
+
+        Returns:
+            [classes].
+        """
+        return np.bincount(labels[labels != IGNORE], minlength=classes)
+
+    def collator(self, pad_id: int) -> Callable[[Sequence[Sample]], Batch]:
+        """How samples become a batch of ``contracts.batch``."""
+        return PadCollator(pad_id)
 
     def notes(self, tokenizer: PreTrainedTokenizerBase, context: int) -> list[str]:
         """Rules that a reader of the metrics must know, for the report."""

@@ -17,7 +17,6 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
-from .collate import PadCollator
 from .files import read_input
 from .preparation import Preparation, tokenize
 from .rejections import BadRow, Rejections
@@ -286,7 +285,7 @@ class TextDataModule(LightningDataModule):
     def _options(self, name: str) -> dict[str, Any]:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.
         return {
-            "collate_fn": PadCollator(self.tokenizer.pad_id),
+            "collate_fn": self.template.collator(self.tokenizer.pad_id),
             "generator": torch.Generator().manual_seed(derive("loader", name, self.seed)),
             "num_workers": self.loader.num_workers,
             "persistent_workers": self.loader.num_workers > 0,

@@ -4,9 +4,9 @@ import numpy as np
 from datasets import Dataset as ArrowDataset
 from torch.utils.data import Dataset
 
-Sample = dict[str, np.ndarray | int]
+Sample = dict[str, np.ndarray | int | float]
 
-RAGGED = ("input_ids", "token_type_ids")
+RAGGED = ("input_ids", "token_type_ids", "choice_tokens")
 COUNTS = ("chars", "bytes")
 
 
@@ -14,19 +14,17 @@ class TokenDataset(Dataset[Sample]):
     """The samples of one split.
 
     Args:
-        samples: the tokenized split; ``input_ids`` and ``labels`` (a list or an integer), see ``Template.encode``.
+        samples: the tokenized split; ``input_ids`` and ``labels`` (a list, an integer or a float; none in rows to
+            generate from), see ``Template.encode``.
     """
 
     def __init__(self, samples: ArrowDataset) -> None:
         self.size = len(samples)
         ragged = [*(name for name in RAGGED if name in samples.column_names)]
-        self.labels_per_token = hasattr(samples.features["labels"], "feature")
-        if self.labels_per_token:
-            ragged.append("labels")
-        self.columns = {name: _flat(samples, name) for name in ragged}
         scalars = [name for name in COUNTS if name in samples.column_names]
-        if not self.labels_per_token:
-            scalars.append("labels")
+        if "labels" in samples.column_names:
+            (ragged if hasattr(samples.features["labels"], "feature") else scalars).append("labels")
+        self.columns = {name: _flat(samples, name) for name in ragged}
         self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
         self.lengths = np.diff(self.columns["input_ids"][1])
 
@@ -38,7 +36,7 @@ class TokenDataset(Dataset[Sample]):
         for name, (values, offsets) in self.columns.items():
             sample[name] = values[offsets[index] : offsets[index + 1]]
         for name, values in self.scalars.items():
-            sample[name] = int(values[index])
+            sample[name] = values[index].item()
         return sample
 
 

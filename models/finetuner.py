@@ -30,10 +30,10 @@ from .adapters.peft import as_adapter
 from .backbone import Loading, load
 from .checkpoint_folder import read_manifest, write_manifest
 from .gradients import no_sync, scale_gradients, seed_forward, trained
-from .losses import token_nll
+from .likelihoods import Categorical
 from .meters import Meter
 from .parameter_groups import decay_groups, undecayed
-from .regularizers.regularizer import Outputs, Regularizer, Step
+from .regularizers.regularizer import Likelihood, Outputs, Regularizer, Step
 from .schedule import Schedule
 from .scored import Scored
 from .window import Window, require_finite, unique_names
@@ -55,6 +55,7 @@ class FineTuner(L.LightningModule):
     kind: Literal["encoder", "causal_lm"]
     primary: tuple[str, Literal["max", "min"]]
     has_fresh_head = False
+    likelihood: Likelihood = Categorical()
 
     def __init__(
         self,
@@ -159,14 +160,15 @@ class FineTuner(L.LightningModule):
 
         seed_forward(count(0), self.device)
         outputs, targets, rows = self.supervised(batch)
-        step = Step(outputs, targets, rows, token_nll(outputs.logits, targets), again)
+        likelihood = self.likelihood
+        step = Step(outputs, targets, rows, likelihood.nll(outputs.logits, targets), likelihood, again)
         total = nll = step.nll.sum()
         shown: dict[str, Tensor] = {}
         for name, regularizer in zip(self.names, self.regularizers, strict=True):
             if (term := regularizer.token_term(step)) is not None:
                 total, shown[name] = total + term.addition, term.shown
         if not self.replaying:
-            self.window.add(targets.numel(), nll, total, shown)
+            self.window.add(len(targets), nll, total, shown)
         return total / self.unit
 
     # ---- one optimizer step
@@ -263,7 +265,7 @@ class FineTuner(L.LightningModule):
     def score(self, batch: Batch) -> Scored:
         """Predictions at the supervised positions, in whatever mode the module is in."""
         outputs, targets, rows = self.supervised(batch)
-        return Scored.of(outputs.logits, targets, rows)
+        return Scored.of(outputs.logits, targets, rows, self.likelihood)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.stage_meter("val").update(self.score(batch), batch)

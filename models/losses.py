@@ -11,6 +11,9 @@ from ..contracts.batch import IGNORE
 SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 """Of sums over many tokens: float32 loses their sixth digit, and Apple's GPU has no float64."""
 
+CHUNK = 8192
+"""Positions whose two float32 log-softmaxes are held at once; bounds memory for a large vocabulary."""
+
 
 class Supervised(NamedTuple):
     """Where a causal language model is supervised, after the shift.
@@ -47,3 +50,19 @@ def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
         [N] float32.
     """
     return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def symmetric_kl(logits: Tensor, others: Tensor) -> Tensor:
+    """Mean of both directions of the Kullback-Leibler divergence, in nats.
+
+    Args:
+        logits: [N, V]; others: [N, V].
+
+    Returns:
+        [N] float32, zero where the two distributions agree.
+    """
+    parts = []
+    for left, right in zip(logits.split(CHUNK), others.split(CHUNK), strict=True):
+        log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
+        parts.append(0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1))
+    return torch.cat(parts)

@@ -22,7 +22,7 @@ class Meter(nn.Module):
 
     def update(self, scored: Scored, batch: Batch) -> None:
         self.nll.update(scored.nll.to(SUM_DTYPE).sum())
-        self.tokens.update(scored.targets.numel())
+        self.tokens.update(len(scored.targets))
 
     @abstractmethod
     def compute(self) -> dict[str, float]:

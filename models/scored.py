@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .losses import token_nll
+from .likelihoods import Categorical
+from .regularizers.regularizer import Likelihood
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Scored:
 
     Args:
         logits: [N, V].
-        targets: [N].
+        targets: [N]; [N, C] for a multi-label target.
         rows: [N] the row of the batch that a position belongs to.
         nll: [N] float32, nats.
     """
@@ -24,5 +25,11 @@ class Scored:
     nll: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, targets: Tensor, rows: Tensor) -> "Scored":
-        return cls(logits, targets, rows, token_nll(logits, targets))
+    def of(
+        cls,
+        logits: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        likelihood: Likelihood = Categorical(),  # noqa: B008 - stateless
+    ) -> "Scored":
+        return cls(logits, targets, rows, likelihood.nll(logits, targets))

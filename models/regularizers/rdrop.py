@@ -1,38 +1,18 @@
 """R-Drop: two dropout masks should predict alike (Liang, Wu et al., NeurIPS 2021, arXiv:2106.14448)."""
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from ...contracts.errors import UserError
 from .regularizer import Regularizer, Step, Term
-
-CHUNK = 8192
-"""Positions whose two float32 log-softmaxes are held at once; bounds memory for a large vocabulary."""
-
-
-def symmetric_kl(logits: Tensor, others: Tensor) -> Tensor:
-    """Mean of both directions of the Kullback-Leibler divergence, in nats.
-
-    Args:
-        logits: [N, V]; others: [N, V].
-
-    Returns:
-        [N] float32, zero where the two distributions agree.
-    """
-    parts = []
-    for left, right in zip(logits.split(CHUNK), others.split(CHUNK), strict=True):
-        log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
-        parts.append(0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1))
-    return torch.cat(parts)
 
 
 class RDrop(Regularizer):
     """Objective: 1/2 (nll_1 + nll_2) + weight/2 * 1/2 (KL(p_1 || p_2) + KL(p_2 || p_1)) per supervised position.
 
     The official code has four normalisations; this is the paper's objective halved, so that the learning rate stays
-    comparable with the baseline and the weight keeps the paper's meaning. Both directions back-propagate.
+    comparable with the baseline and the weight keeps the paper's meaning. Both directions back-propagate. The
+    divergence is that of the target's likelihood: between softmaxes, sigmoids, or unit Gaussians for a regression.
 
     Cost: one more forward and backward, about twice the step time and activations. Useless without dropout
     in the model (most decoder-only models have none unless the adapter brings some), which is an error here.
@@ -59,8 +39,8 @@ class RDrop(Regularizer):
         if not self.weight:
             return None
         second = step.forward().logits
-        second_nll = F.cross_entropy(second.float(), step.targets, reduction="none")
-        divergence = symmetric_kl(step.logits, second).sum()
+        second_nll = step.likelihood.nll(second, step.targets)
+        divergence = step.likelihood.divergence(step.logits, second).sum()
         return Term(0.5 * (second_nll - step.nll).sum() + 0.5 * self.weight * divergence, divergence)
 
 

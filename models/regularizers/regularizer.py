@@ -5,7 +5,7 @@ Legend: N supervised positions of one micro-batch, V classes or vocabulary, H hi
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
@@ -38,15 +38,28 @@ class Term(NamedTuple):
     shown: Tensor
 
 
+class Likelihood(Protocol):
+    """What logits say about a label; the ones there are stand in ``models/likelihoods.py``."""
+
+    def nll(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Negative log-likelihood of each target, [N] float32 in nats."""
+        ...
+
+    def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
+        """Mean of both directions of the Kullback-Leibler divergence of each position, [N] float32 in nats."""
+        ...
+
+
 @dataclass
 class Step:
     """One micro-batch's first forward, as a token term sees it: the shift, pads and masks are dealt with.
 
     Args:
         outputs: logits and hidden states of the first forward.
-        targets: [N] class or token ids.
+        targets: [N] class or token ids; [N] float32 for a regression, [N, C] of 0 and 1 for a multi-label target.
         rows: [N] the row of the batch that a position belongs to.
         nll: [N] negative log-likelihood in nats, float32, with its graph.
+        likelihood: what the logits say about the targets; no method may assume a softmax.
         forward: another pass over the same batch, with the next counted dropout masks.
     """
 
@@ -54,6 +67,7 @@ class Step:
     targets: Tensor
     rows: Tensor
     nll: Tensor
+    likelihood: Likelihood
     forward: Callable[[], Outputs] = field(repr=False)
 
     @property

@@ -1,8 +1,10 @@
 import numpy as np
 import torch
+from datasets import Dataset
 
 from finelab.contracts.batch import IGNORE
 from finelab.data.collate import PadCollator
+from finelab.data.token_dataset import TokenDataset
 
 
 def sample(number, size, **more):
@@ -37,3 +39,25 @@ def test_a_class_is_one_number_a_row_and_segments_pad_with_zero():
     assert batch["labels"].tolist() == [1, 0]
     assert batch["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]], "a token equal to the pad is no pad"
+
+
+def stored(*rows):
+    return TokenDataset(Dataset.from_list([{"input_ids": list(range(n)), **row} for n, row in rows]))
+
+
+def test_targets_of_their_own_length_and_numbers_and_label_sets():
+    for labels, expected, dtype in (
+        ([[5, 6, 7], [8]], [[5, 6, 7], [8, IGNORE, IGNORE]], torch.int64),
+        ([0.5, -2.0], [0.5, -2.0], torch.float32),
+        ([[1, 0, 1], [0, 0, 0]], [[1, 0, 1], [0, 0, 0]], torch.int64),
+    ):
+        data = stored(*((n, {"labels": own}) for n, own in zip((2, 4), labels, strict=True)))
+        batch = PadCollator(pad_id=99)([data[0], data[1]])
+        assert batch["labels"].tolist() == expected
+        assert batch["labels"].dtype == dtype
+        assert batch["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+
+
+def test_rows_to_generate_from_have_no_labels():
+    data = stored((2, {}), (3, {}))
+    assert "labels" not in PadCollator(pad_id=0)([data[0], data[1]])

@@ -7,10 +7,11 @@ from torch import nn
 
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM
-from finelab.models.losses import token_nll
+from finelab.models.likelihoods import Categorical
+from finelab.models.losses import symmetric_kl, token_nll
 from finelab.models.regularizers import L2SP, RDrop
 from finelab.models.regularizers.l2sp import low_rank_square
-from finelab.models.regularizers.rdrop import dropout_rates, symmetric_kl
+from finelab.models.regularizers.rdrop import dropout_rates
 from finelab.models.regularizers.regularizer import Fresh, Outputs, Step
 
 FIRST, SECOND = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
@@ -19,7 +20,7 @@ FIRST, SECOND = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
 def step(first, second, target):
     targets = torch.tensor([target])
     nll = token_nll(first, targets)
-    return Step(Outputs(first, first), targets, torch.tensor([0]), nll, lambda: Outputs(second, second))
+    return Step(Outputs(first, first), targets, torch.tensor([0]), nll, Categorical(), lambda: Outputs(second, second))
 
 
 def test_symmetric_kl_of_the_known_case():
