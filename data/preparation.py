@@ -42,8 +42,8 @@ class Preparation:
         on_bad_row: stop at a row that cannot be used, or leave it out.
         seed: the data seed; matters only where rows are split by fraction.
         module: class of the data module; its code counts like that of the source and the template.
-        labels: the classes that a checkpoint knows; with them the training split is not kept, and read only to cut the
-            others off it.
+        labels: the classes, in the order of their indices; None takes them from the training rows.
+        needs_train: False keeps no training split, and reads it only to cut the others off it.
     """
 
     source: Source
@@ -55,6 +55,7 @@ class Preparation:
     seed: int
     module: type
     labels: tuple[str, ...] | None = None
+    needs_train: bool = True
 
     def fingerprint(self) -> str:
         """A digest of which rows are in which split; independent of tokens and of where the source lies."""
@@ -65,7 +66,15 @@ class Preparation:
     def key(self, fingerprint: str) -> str:
         """The cache's key: another tokenizer, template, context, code or data gives another one."""
         code = code_digests((type(self.source), type(self.template), self.module))
-        parts = [fingerprint, self.tokenizer.digest(), self.context, self.labels, code, tokenizers.__version__]
+        parts = [
+            fingerprint,
+            self.tokenizer.digest(),
+            self.context,
+            self.labels,
+            self.needs_train,
+            code,
+            tokenizers.__version__,
+        ]
         return _digest(parts)
 
     def build(self, folder: Path) -> dict[str, Any]:
@@ -89,7 +98,7 @@ class Preparation:
         audits: dict[str, Any] = {}
         keys: dict[str, list[bytes]] = {}
         example = ""
-        wanted = ORDER if self.labels is None else ORDER[1:]
+        wanted = ORDER if self.needs_train else ORDER[1:]
         for split in (name for name in wanted if name in splits):
             examples = self._fitting(splits[split], label_names, rejections[split])
             samples = tokenize(examples, self.template, self.tokenizer, self.context, label_names)
@@ -111,7 +120,7 @@ class Preparation:
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
         splits: dict[str, list[tuple[Row, Example]]] = {}
         present = self.source.splits()
-        needs_train = self.labels is None or self.fractions.missing_from(present)
+        needs_train = self.needs_train or self.fractions.missing_from(present)
         for split in (name for name in present if name != "train" or needs_train):
             kept = splits[split] = []
             for row in self.source.read(split, rejections[split]):

@@ -1,5 +1,6 @@
 """Texts from any source, as batches of any template."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,17 +99,24 @@ class TextDataModule(LightningDataModule):
         self.predict_ids: list[str | int] = []
         self.predict_rows: list[int] = []
         self._known_labels: tuple[str, ...] | None = None
-        self._is_trained = False
+        self._needs_train = True
 
     def use_labels(self, names: list[str] | None) -> None:
         """Take the classes from a checkpoint, before ``setup``; None where it has none (language models).
 
-        From then on the training split is not needed: rows find their class by its *name*, one whose name is not in the
-        list is a bad row, and ``predict`` reads nothing but its input. Only a source that lacks a validation or
-        test split is still read whole, to be cut as it was for training.
+        From then on the training split is not needed, and ``predict`` reads nothing but its input. Only a source that
+        lacks a validation or test split is still read whole, to be cut as it was for training.
         """
-        self._known_labels = None if names is None else tuple(names)
-        self._is_trained = True
+        if names is not None:
+            self.fix_labels(names)
+        self._needs_train = False
+
+    def fix_labels(self, names: Sequence[str]) -> None:
+        """The classes are these, in this order, before ``setup``; rows find theirs by its *name*.
+
+        A row whose name is not in the list is a bad row.
+        """
+        self._known_labels = tuple(names)
 
     @cached_property
     def source(self) -> Source:
@@ -140,7 +148,7 @@ class TextDataModule(LightningDataModule):
     @property
     def label_names(self) -> list[str] | None:
         """The classes in the order of their indices; None for language modelling. Reads the source when first asked."""
-        if self._is_trained:
+        if self._known_labels is not None or not self._needs_train:
             return None if self._known_labels is None else list(self._known_labels)
         return self._entry.meta["label_names"]
 
@@ -165,7 +173,7 @@ class TextDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Tokenize, on one process per machine; with a checkpoint's labels only what a loader asks for."""
-        if not self._is_trained:
+        if self._needs_train:
             _ = self._entry
 
     def setup(self, stage: str) -> None:
@@ -255,6 +263,7 @@ class TextDataModule(LightningDataModule):
             seed=self.seed,
             module=type(self),
             labels=self._known_labels,
+            needs_train=self._needs_train,
         )
 
     @cached_property

@@ -305,6 +305,33 @@ def test_a_checkpoints_classes_keep_the_training_split_unread(module, write, row
     assert len(list(absent.predict_dataloader())) == 1
 
 
+def test_given_classes_keep_the_training_split(module, write, rows):
+    """That the classes are known says nothing about whether the training rows are wanted."""
+    data = module()
+    data.fix_labels(["yes", "maybe", "no"])
+    assert data.label_names == ["yes", "maybe", "no"]
+    labels = {
+        int(i): int(k)
+        for batch in data.train_dataloader()
+        for i, k in zip(batch["sample_id"], batch["labels"], strict=True)
+    }
+    own = module()
+    for batch in own.train_dataloader():
+        for i, k in zip(batch["sample_id"], batch["labels"], strict=True):
+            assert data.label_names[labels[int(i)]] == own.label_names[k]
+    assert len(labels) == 80
+
+
+def test_a_language_model_s_checkpoint_keeps_the_training_split_unread_too(module, write, rows):
+    source = {split: str(write(f"{split}.jsonl", rows(20, start))) for split, start in (("train", 0), ("test", 30))}
+    data = module(source=source | {"val": source["test"]}, template=Documents(), base="tiny://llama")
+    data.use_labels(None)
+    data.source.files["train"].write_text("no JSON")
+    data.setup("test")
+    assert data.label_names is None
+    assert len(list(data.test_dataloader())) > 0 and data.evaluation_loader("train") is None
+
+
 def test_a_source_without_splits_is_cut_as_it_was_for_training(module):
     data = module()
     again = module()
