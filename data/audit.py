@@ -29,8 +29,9 @@ def audit_split(
 
     Returns:
         ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets and their share of the tokens,
-        ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens) and, with
-        classes, ``labels``. A row that was cut into windows lost nothing.
+        ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens), with
+        classes ``labels``, and where the template shortens prompts ``shortened`` (rows that lost prompt tokens). A row
+        that was cut into windows lost nothing.
     """
     if not len(samples):
         empty = dict.fromkeys(QUANTILES, 0)
@@ -59,6 +60,10 @@ def audit_split(
     if label_names is not None:
         counts = template.label_counts(flat_values(samples, "labels"), len(label_names))
         audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
+    if "shortened" in samples.column_names:
+        shortened = values(samples, "shortened")[first]
+        audit["shortened"] = int((shortened > 0).sum())
+        audit["truncated"] = float((shortened > 0).mean())
     return audit
 
 
@@ -83,6 +88,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     ]
     lines += _labels(splits)
     lines += _scored(splits)
+    lines += _shortened(splits)
     lines += _dropped(splits)
     lines.append(_fold("  duplicates  " + _duplicates(report["duplicates"])))
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
@@ -123,6 +129,11 @@ def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _scored(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     shares = [f"{split} {audit['chars_scored_share']:.2%}" for split, audit in splits.items() if "chars" in audit]
     return [f"  characters scored  {', '.join(shares)}"] if shares else []
+
+
+def _shortened(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = [f"{split} {audit['shortened']:,}" for split, audit in splits.items() if audit.get("shortened")]
+    return [f"  prompts shortened  rows of {', '.join(found)}"] if found else []
 
 
 def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -4,15 +4,17 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow
 import tokenizers
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+from datasets.utils import tqdm
 from lightning.pytorch import LightningDataModule
 
 from ..contracts.errors import UserError
@@ -26,6 +28,10 @@ from .tokenizer import LoadedTokenizer
 
 ORDER = ("train", "validation", "test")
 ROWS_WORTH_A_BAR = 20_000
+CHUNK = 1000
+AUDITED = ("row", "full_tokens", "supervised", "shortened", "prompt_tokens")
+"""Columns of samples that the audit reads and that no batch holds."""
+
 BASES = {*Source.__mro__, *Template.__mro__, *LightningDataModule.__mro__}
 
 
@@ -100,15 +106,20 @@ class Preparation:
         example = ""
         wanted = ORDER if self.needs_train else ORDER[1:]
         for split in (name for name in wanted if name in splits):
-            examples = self._fitting(splits[split], label_names, rejections[split])
-            samples = tokenize(examples, self.template, self.tokenizer, self.context, label_names)
+            rows = self._fitting(splits[split], label_names, rejections[split])
+            refusals = Refusals(self.template, rejections[split], [where for where, _ in rows])
+            samples = tokenize(
+                [example for _, example in rows], self.template, self.tokenizer, self.context, label_names, refusals
+            )
+            examples = [example for position, (_, example) in enumerate(rows) if position not in refusals.positions]
             keys[split] = [text_key(*self.template.texts(example)) for example in examples]
             audits[split] = audit_split(samples, len(examples), self.context, self.template, label_names)
             audits[split]["dropped"] = rejections[split].as_dict()
             audits[split] |= self._characters(samples, examples)
             self._require_targets(split, audits[split])
             with _no_progress_bars():
-                samples.remove_columns(["row", "full_tokens", "supervised"]).save_to_disk(str(folder / split))
+                audited = [name for name in AUDITED if name in samples.column_names]
+                samples.remove_columns(audited).save_to_disk(str(folder / split))
             example = example or self._example(samples, label_names)
         report = {"splits": audits, "duplicates": exact_duplicates(keys), "example": example}
         return {
@@ -143,12 +154,12 @@ class Preparation:
 
     def _fitting(
         self, rows: Sequence[tuple[str, Example]], label_names: list[str] | None, rejections: Rejections
-    ) -> list[Example]:
-        kept: list[Example] = []
+    ) -> list[tuple[str, Example]]:
+        kept: list[tuple[str, Example]] = []
         refusals = self.template.refusals([example for _, example in rows], label_names)
         for (where, example), why in zip(rows, refusals, strict=True):
             if why is None:
-                kept.append(example)
+                kept.append((where, example))
             else:
                 rejections(where, why)
         return kept
@@ -180,39 +191,53 @@ class Preparation:
             )
 
 
+class Refusals:
+    """Rows that a template gave no sample for, handed to the split's rejections.
+
+    Args:
+        template: its ``on_refused`` says what happens to them.
+        rejections: of the split.
+        where: of every row.
+    """
+
+    def __init__(self, template: Template, rejections: Rejections, where: Sequence[str]) -> None:
+        self.template, self.rejections, self.where = template, rejections, where
+        self.positions: set[int] = set()
+
+    def __call__(self, position: int, why: str) -> None:
+        self.positions.add(position)
+        self.rejections(self.where[position], why, self.template.on_refused)
+
+
 def tokenize(
     examples: list[Example],
     template: Template,
     tokenizer: LoadedTokenizer,
     context: int,
     label_names: list[str] | None,
+    refuse: Callable[[int, str], None],
 ) -> Dataset:
-    """Samples of checked rows (``Template.encode``); ``row`` is the position in ``examples``."""
+    """Samples of checked rows (``Template.encode``); ``row`` is the position in ``examples``.
 
-    def encode(batch: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
-        rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
-        samples = template.encode(rows, tokenizer.tokenizer, context, label_names)
-        columns: dict[str, list[Any]] = {name: [sample[name] for sample in samples] for name in (samples or [{}])[0]}
-        if columns:
-            columns["row"] = [positions[row] for row in columns["row"]]
-            for name in {"input_ids", "token_type_ids", "choice_tokens"} & columns.keys():
-                columns[name] = [np.asarray(ids, dtype=np.int32) for ids in columns[name]]
-            if isinstance(columns.get("labels", [None])[0], list):
-                columns["labels"] = [np.asarray(ids, dtype=np.int32) for ids in columns["labels"]]
-        return columns
+    Args:
+        refuse: takes the position of a row that gives no sample, and why.
+    """
+    shown = len(examples) >= ROWS_WORTH_A_BAR and sys.stderr.isatty()
+    chunks: list[pyarrow.Table] = []
+    for start in tqdm(range(0, len(examples), CHUNK), desc="Tokenize", unit_scale=CHUNK, disable=not shown):
+        entries = template.encode(examples[start : start + CHUNK], tokenizer.tokenizer, context, label_names)
+        for entry in entries:
+            if "refused" in entry:
+                refuse(start + entry["row"], entry["refused"])
+        samples = [entry | {"row": start + entry["row"]} for entry in entries if "refused" not in entry]
+        if samples:
+            chunks.append(pyarrow.table({name: _column(name, samples) for name in samples[0]}))
+    return Dataset(pyarrow.concat_tables(chunks)) if chunks else Dataset.from_dict({"row": []})
 
-    rows = Dataset.from_list(examples)
-    # An explicit fingerprint spares `datasets` from pickling this object to find a key for a cache that is ours.
-    quiet = len(examples) < ROWS_WORTH_A_BAR or not sys.stderr.isatty()
-    with _no_progress_bars() if quiet else nullcontext():
-        return rows.map(
-            encode,
-            batched=True,
-            with_indices=True,
-            remove_columns=rows.column_names,
-            new_fingerprint="finelab",
-            desc="Tokenize",
-        )
+
+def _column(name: str, samples: Sequence[Example]) -> list[Any]:
+    values = [sample[name] for sample in samples]
+    return [np.asarray(value, dtype=np.int32) for value in values] if isinstance(values[0], list) else values
 
 
 def code_digests(own: Sequence[type]) -> list[str]:

@@ -43,11 +43,20 @@ class Rejections:
     reasons: Counter[str] = field(default_factory=Counter)
     listed: list[str] = field(default_factory=list)
 
-    def __call__(self, where: str, why: str) -> None:
-        """Raises:
-        UserError: the policy is ``error``.
+    def __call__(self, where: str, why: str, policy: Literal["error", "skip"] | None = None) -> None:
+        """Stop at a row, or count and list it.
+
+        Args:
+            where: ``file:line``.
+            why: the reason, details in brackets behind it.
+            policy: of the template where it has one of its own.
+
+        Raises:
+            UserError: the policy is ``error``.
         """
-        if self.policy == "error":
+        if policy == "error":
+            raise UserError(f"{where}: {why}. Fix the row, or give the template another policy for such rows.")
+        if policy is None and self.policy == "error":
             raise UserError(
                 f"{where}: {why}. Fix the row, or set data.init_args.on_bad_row: skip to leave such rows out "
                 "(the report counts and lists them)."

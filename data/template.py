@@ -3,7 +3,7 @@
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -27,6 +27,8 @@ class Template(ABC):
     """
 
     cuts = True
+    on_refused: Literal["error", "skip"] | None = None
+    """Of a row that ``encode`` refuses: stop the run, or count and list it; None does as ``data.on_bad_row`` says."""
 
     @abstractmethod
     def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
@@ -55,8 +57,9 @@ class Template(ABC):
             where a row to predict asks for text),
             ``full_tokens`` (of the whole row, before any cut), ``supervised`` (how many targets), and optionally
             ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for), ``choice_tokens`` (of a
-            row whose ``input_ids`` are several texts one after the other: the length of each). An entry of ``row`` and
-            ``refused`` alone says why a row gives no sample.
+            row whose ``input_ids`` are several texts one after the other: the length of each), and for the audit
+            ``shortened`` (tokens taken from the prompt so that the sample fits) and ``prompt_tokens``. All samples have
+            the same keys. An entry of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
         """
 
     @abstractmethod

@@ -19,7 +19,7 @@ from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
 from .files import read_input
-from .preparation import Preparation, tokenize
+from .preparation import Preparation, Refusals, tokenize
 from .rejections import BadRow, Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder
 from .sources import Source, as_source
@@ -232,6 +232,7 @@ class TextDataModule(LightningDataModule):
             raise UserError("There is nothing to predict: name a file, or - for standard input, with --input.")
         rejections = Rejections(self.on_bad_row)
         names: list[str | int] = []
+        places: list[str] = []
         examples: list[Example] = []
         for row in read_input(self.predict_input, rejections):
             try:
@@ -241,9 +242,11 @@ class TextDataModule(LightningDataModule):
             else:
                 own = row.fields.get("id")
                 names.append(own if isinstance(own, str | int) else int(row.where.rpartition(":")[2]))
+                places.append(row.where)
         if not examples:
             raise UserError(f"The input {self.predict_input} holds no row to predict.")
-        samples = tokenize(examples, self.template, self.tokenizer, self.context, self.label_names)
+        refusals = Refusals(self.template, rejections, places)
+        samples = tokenize(examples, self.template, self.tokenizer, self.context, self.label_names, refusals)
         self.predict_ids = names
         self.predict_rows = list(samples["row"]) if len(samples) else []
         data = TokenDataset(samples) if len(samples) else []
