@@ -46,10 +46,14 @@ class GlobalOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         return (int(row) for batch in self.batches() for row in batch)
 
+    def rows(self, generator: np.random.Generator) -> np.ndarray:
+        """The epoch's rows before any bucketing."""
+        return generator.permutation(len(self.lengths))
+
     def batches(self) -> list[np.ndarray]:
         """The epoch's global batches."""
         generator = np.random.Generator(np.random.PCG64(derive("order", self.seed, self.epoch)))
-        rows = generator.permutation(len(self.lengths))
+        rows = self.rows(generator)
         if self.bucketing:
             mega = MEGA_BATCH * self.global_batch
             stretches = [rows[start : start + mega] for start in range(0, len(rows), mega)]
