@@ -124,7 +124,15 @@ def text_column(fields: Mapping[str, object], name: str) -> str:
     Raises:
         BadRow: missing, of another type, empty, or with characters that no text holds.
     """
-    value = column(fields, name)
+    return checked_text(column(fields, name), name)
+
+
+def checked_text(value: object, name: str) -> str:
+    """A value of a column, or of a list in it, as a text.
+
+    Raises:
+        BadRow: of another type, empty, or with characters that no text holds.
+    """
     if not isinstance(value, str):
         raise BadRow(f"the column {name!r} holds no text ({type(value).__name__} {str(value)[:40]!r})")
     if not value.strip():

@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     AutoModelForTextEncoding,
     AutoTokenizer,
     PreTrainedConfig,
@@ -27,7 +28,8 @@ from ..contracts.uri import Location, resolve
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM}
+Kind = Literal["encoder", "causal_lm", "seq2seq"]
+HEADS = {"encoder": AutoModel, "causal_lm": AutoModelForCausalLM, "seq2seq": AutoModelForSeq2SeqLM}
 
 
 @dataclass(frozen=True)
@@ -63,12 +65,12 @@ class Backbone:
     notes: tuple[str, ...]
 
 
-def load(base: str, kind: Literal["encoder", "causal_lm"], loading: Loading) -> Backbone:
+def load(base: str, kind: Kind, loading: Loading) -> Backbone:
     """Load a base: safetensors only, never remote code, encoders without their unused pooling layer.
 
     Args:
         base: hub id, folder, ``pkg://PACKAGE/FOLDER`` or ``tiny://FAMILY``.
-        kind: the backbone alone, or with its language-model head.
+        kind: the backbone alone, or with its language-model head (decoder-only, or encoder-decoder).
 
     Raises:
         UserError: the base does not exist, has no safetensors, or is of another kind.

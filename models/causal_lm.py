@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ..contracts.batch import MODEL_INPUTS, Batch
 from .finetuner import FineTuner
 from .losses import shift
-from .meters import LanguageModelMeter, Meter, by_row
+from .meters import LanguageModelMeter, Meter, token_columns
 from .regularizers.regularizer import Outputs
 from .scored import Scored
 
@@ -52,13 +52,4 @@ class CausalLM(FineTuner):
         return LanguageModelMeter()
 
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
-        rows = len(batch["labels"])
-        ones = scored.nll.new_ones(len(scored.nll))
-        columns = {
-            "sample_id": batch["sample_id"].tolist(),
-            "source_id": batch["source_id"].tolist(),
-            "nll": by_row(scored.nll, scored.rows, rows).tolist(),
-            "tokens": by_row(ones, scored.rows, rows).long().tolist(),
-        }
-        counted = {key: batch[key].tolist() for key in ("chars", "bytes") if key in batch}
-        return columns | counted
+        return token_columns(scored, batch)

@@ -27,7 +27,7 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
-from .backbone import Loading, load
+from .backbone import Kind, Loading, load
 from .checkpoint_folder import read_manifest, write_manifest
 from .gradients import no_sync, scale_gradients, seed_forward, trained
 from .likelihoods import Categorical
@@ -52,7 +52,7 @@ class FineTuner(L.LightningModule):
         seeds: init for new weights, train for dropout and noise.
     """
 
-    kind: Literal["encoder", "causal_lm"]
+    kind: Kind
     primary: tuple[str, Literal["max", "min"]]
     has_fresh_head = False
     likelihood: Likelihood = Categorical()

@@ -30,7 +30,7 @@ class Bernoulli:
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none").sum(-1)
 
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
-        """[N, C] twice -> [N] float32, nats; the mean of both directions is (p - q) (logit p - logit q) / 2 per label."""
+        """[N, C] twice -> [N] float32, nats: per label (p - q) (logit p - logit q) / 2."""
         left, right = logits.float(), others.float()
         return 0.5 * ((left.sigmoid() - right.sigmoid()) * (left - right)).sum(-1)
 

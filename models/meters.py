@@ -99,3 +99,16 @@ def double_sum() -> SumMetric:
 def by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:
     """Sum [N] values into their batch rows, giving [count]."""
     return torch.zeros(count, dtype=values.dtype, device=values.device).index_add_(0, rows, values)
+
+
+def token_columns(scored: Scored, batch: Batch) -> dict[str, list]:
+    """The per-example columns of a target with several supervised tokens a row."""
+    rows = len(batch["sample_id"])
+    ones = scored.nll.new_ones(len(scored.nll))
+    columns = {
+        "sample_id": batch["sample_id"].tolist(),
+        "source_id": batch["source_id"].tolist(),
+        "nll": by_row(scored.nll, scored.rows, rows).tolist(),
+        "tokens": by_row(ones, scored.rows, rows).long().tolist(),
+    }
+    return columns | {key: batch[key].tolist() for key in ("chars", "bytes") if key in batch}

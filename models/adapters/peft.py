@@ -61,8 +61,7 @@ class Peft(Adapter):
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         config = copy.deepcopy(self.config)
         if config.task_type is None:
-            is_lm = backbone.get_output_embeddings() is not None
-            config.task_type = TaskType.CAUSAL_LM if is_lm else TaskType.FEATURE_EXTRACTION
+            config.task_type = task_of(backbone)
         try:
             model = get_peft_model(backbone, config)
         except (ValueError, KeyError, AttributeError, RuntimeError) as error:
@@ -93,6 +92,12 @@ class Peft(Adapter):
                     f"{wanted[key]!r}. Load it with the config.yaml of its own run."
                 )
         set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+
+
+def task_of(backbone: PreTrainedModel) -> TaskType:
+    if backbone.get_output_embeddings() is None:
+        return TaskType.FEATURE_EXTRACTION
+    return TaskType.SEQ_2_SEQ_LM if backbone.config.is_encoder_decoder else TaskType.CAUSAL_LM
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
