@@ -15,6 +15,7 @@ from .factors import class_name
 from .final_evaluation import FinalEvaluation
 from .history import History
 from .order_digest import OrderDigest
+from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
 from .results import Results
 from .run_record import RunRecord
@@ -35,6 +36,7 @@ def standard_callbacks(run: Run) -> list[Callback]:
     run_record = RunRecord(run, results, best, throughput, order, history)
     return [
         DataReport(run.directory),
+        PackingCheck(),
         throughput,
         *progress(run.config.get("trainer", {}), throughput),
         order,

@@ -54,8 +54,10 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        self._pending.append(batch["attention_mask"].sum())
-        self._pending_examples += len(batch["input_ids"])
+        # A packed batch has no mask, and more samples than rows.
+        real = batch["document"] >= 0 if "document" in batch else batch["attention_mask"]
+        self._pending.append(real.sum())
+        self._pending_examples += len(batch["sample_id"])
         if trainer.global_step == self._last_step:
             return
         self._last_step = trainer.global_step

@@ -1,6 +1,7 @@
 """What callbacks may ask of a data module; one that has not got it still trains, and what is missing is reported."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .batch import Batch
@@ -53,4 +54,28 @@ class TrainedLabels(Protocol):
 
     def use_labels(self, names: list[str] | None) -> None:
         """Called before ``setup``, with None where the checkpoint has no classes."""
+        ...
+
+
+@dataclass(frozen=True)
+class PackedSamples:
+    """The same training samples in two layouts, in the same order.
+
+    Args:
+        packed: in one row, see ``contracts.batch``.
+        padded: one a row.
+        padding_free: training batches are one such row each.
+    """
+
+    packed: Batch
+    padded: Batch
+    padding_free: bool
+
+
+@runtime_checkable
+class PackingSource(Protocol):
+    """A data module whose training samples may share rows."""
+
+    def packing_probe(self) -> PackedSamples | None:
+        """Some training samples packed and padded; None where no two samples share a row."""
         ...

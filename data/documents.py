@@ -29,6 +29,7 @@ class Documents(Template):
     """
 
     cuts = False
+    packable = True
 
     def __init__(self, text: str = "text", overlap: int = 1, append_eos: bool = False) -> None:
         if overlap < 1:

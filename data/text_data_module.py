@@ -1,7 +1,6 @@
 """Texts from any source, as batches of any template."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -13,12 +12,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Sampler
 
 from ..contracts.batch import Batch
-from ..contracts.data import Split
+from ..contracts.data import PackedSamples, Split
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
 from .files import read_input
+from .loader_options import LoaderOptions
 from .preparation import Preparation, Refusals, tokenize
 from .rejections import BadRow, Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder
@@ -27,23 +27,7 @@ from .splits import Fractions
 from .template import Example, Template
 from .token_dataset import TokenDataset
 from .tokenizer import LoadedTokenizer, load_tokenizer
-
-
-@dataclass(frozen=True)
-class LoaderOptions:
-    """How batches are fetched; never which rows, nor in which order of arms.
-
-    Args:
-        num_workers: processes that fetch; the order is the same with any number.
-        bucketing: training batches of rows of like length.
-        evaluation_batch_size: rows of an evaluation batch; null for twice the training batch (no gradients are kept).
-        pin_memory: page-locked batches, for faster copies to a GPU.
-    """
-
-    num_workers: int = 0
-    bucketing: bool = True
-    evaluation_batch_size: int | None = None
-    pin_memory: bool = False
+from .training_layout import TrainingLayout
 
 
 class TextDataModule(LightningDataModule):
@@ -164,7 +148,7 @@ class TextDataModule(LightningDataModule):
             "fingerprint": self.fingerprint,
             "label_names": self.label_names,
             "cache": f"tokens {self._entry.state}",
-            "notes": self.template.notes(self.tokenizer.tokenizer, self.context),
+            "notes": [*self.template.notes(self.tokenizer.tokenizer, self.context), *self._layout_notes],
             **self._entry.meta["report"],
         }
 
@@ -181,20 +165,23 @@ class TextDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Raises:
-        UserError: the source has no training rows, or fewer than devices.
+        UserError: the source has no training rows, or fewer than devices, or its samples cannot share a row.
         """
-        data = self._require("train")
+        layout = self._layout
         rank, world_size = self._place()
-        order = GlobalOrder(data.lengths, self.batch_size * world_size, self.seed, self.loader.bucketing)
+        order = GlobalOrder(layout.lengths, self.batch_size * world_size, self.seed, layout.bucketing)
         sampler = GlobalBatchSampler(order, rank, world_size)
         if not len(sampler):
-            raise UserError(f"The train split has {len(data)} rows for {world_size} devices; use fewer devices.")
+            raise UserError(f"The train split has {len(order)} rows for {world_size} devices; use fewer devices.")
         if sampler.dropped:
             rank_zero_warn(
-                f"{sampler.dropped} of the {len(data)} training rows are left out of each epoch, other ones in each: "
+                f"{sampler.dropped} of the {len(order)} training rows are left out of each epoch, other ones in each: "
                 f"its last batch has fewer rows than the {world_size} devices."
             )
-        return self._batches(data, sampler, "train")
+        return DataLoader(layout.rows, batch_sampler=sampler, **self._options("train") | {"collate_fn": layout.collate})
+
+    def packing_probe(self) -> PackedSamples | None:
+        return self._layout.probe(self.tokenizer.pad_id)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self.evaluation_loader("validation") or []
@@ -278,6 +265,15 @@ class TextDataModule(LightningDataModule):
     def _datasets(self) -> dict[str, TokenDataset]:
         entry = self._entry
         return {split: TokenDataset(Dataset.load_from_disk(entry.folder / split)) for split in entry.meta["splits"]}
+
+    @cached_property
+    def _layout(self) -> TrainingLayout:
+        data, pad = self._require("train"), self.tokenizer.pad_id
+        return TrainingLayout.of(data, self.template, pad, self.context, self.loader, self.seed)
+
+    @property
+    def _layout_notes(self) -> tuple[str, ...]:
+        return self._layout.notes if "train" in self._datasets else ()
 
     def _require(self, split: Split) -> TokenDataset:
         if split not in self._datasets:

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from ..contracts.batch import MODEL_INPUTS, Batch
+from ..contracts.errors import UserError
 from .finetuner import FineTuner
 from .losses import shift
 from .meters import LanguageModelMeter, Meter, token_columns
@@ -45,8 +46,34 @@ class CausalLM(FineTuner):
         at = shift(batch["labels"])
         inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
         mask = F.pad(at.mask, (self.adapter.virtual_tokens, 0), value=False)
+        rows = at.rows
+        if "document" in batch:
+            rows = batch["document"][at.mask]
+            inputs, mask = self.blocked(inputs | {"position_ids": batch["position_ids"]}, mask)
         logits = self.adapted(**inputs, logits_to_keep=mask).logits
-        return Outputs(logits.flatten(0, -2), self.read.pop().flatten(0, -2)), at.targets, at.rows
+        return Outputs(logits.flatten(0, -2), self.read.pop().flatten(0, -2)), at.targets, rows
+
+    def blocked(self, inputs: dict[str, Tensor], mask: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Packed rows in the form in which this model's attention stays inside each sample.
+
+        Raises:
+            UserError: the adapter's virtual tokens would stand before the first sample of a row only.
+        """
+        if self.adapter.virtual_tokens:
+            raise UserError(
+                f"data.loader: packed rows cannot train {type(self.adapter).__name__} with "
+                f"{self.adapter.virtual_tokens} virtual tokens: they would stand before the first sample of a row "
+                "only. Remove packing or padding_free from data.init_args.loader, or choose another model.adapter."
+            )
+        if not self.attention.startswith("flash"):
+            return inputs, mask
+        # transformers looks for samples inside a row only where flash attention is given a single row.
+        return {key: value.reshape(1, -1) for key, value in inputs.items()}, mask.reshape(1, -1)
+
+    @property
+    def attention(self) -> str:
+        """The attention kernel that transformers chose."""
+        return str(cast(PreTrainedModel, self.adapted).config._attn_implementation)
 
     def meter(self) -> Meter:
         return LanguageModelMeter()
