@@ -36,12 +36,12 @@ class PackingCheck(Callback):
                 "padding_free, or train a finelab.models.CausalLM."
             )
         difference, allowed = self._compare(trainer, pl_module, probe)
-        samples, model = len(probe.packed["sample_id"]), self._model_of(pl_module)
+        samples = len(probe.packed["sample_id"])
         if not difference <= allowed:
             raise UserError(
-                f"{model} with attention {pl_module.attention} cannot be trained on packed rows: the loss of a token "
-                f"of {samples} samples in one row differs by up to {difference:.3g} nats from its loss with the "
-                f"samples apart (at most {allowed:g} is rounding), so that samples see each other. Remove packing and "
+                f"{pl_module.base} with attention {pl_module.attention} cannot be trained on packed rows: with "
+                f"{samples} samples in one row a token's loss differs by up to {difference:.3g} nats from its loss "
+                f"apart (at most {allowed:g} is rounding), so that samples see each other. Remove packing and "
                 "padding_free from data.init_args.loader, or set another model.init_args.loading.attention."
             )
         self.difference = difference
@@ -62,6 +62,3 @@ class PackingCheck(Callback):
         if not len(padded.nll):
             return 0.0, 0.0
         return (packed.nll - padded.nll).abs().max().item(), TOLERANCE[padded.logits.dtype]
-
-    def _model_of(self, module: CausalLM) -> str:
-        return f"{type(module.backbone).__name__} ({module.base})"

@@ -58,7 +58,7 @@ class TextDataModule(LightningDataModule):
         base: str,
         context: int = 128,
         batch_size: int = 32,
-        loader: LoaderOptions = LoaderOptions(),
+        loader: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
         splits: Fractions = Fractions(),  # noqa: B008 - frozen
         on_bad_row: Literal["error", "skip"] = "error",
         seed: int = 1,

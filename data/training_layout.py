@@ -15,7 +15,7 @@ from .loader_options import LoaderOptions
 from .pack_collator import FlatCollator, PackCollator
 from .packing import PackedDataset
 from .template import Template
-from .token_dataset import Sample, TokenDataset
+from .token_dataset import TokenDataset
 
 PROBED = 8
 """Most samples that are compared before training."""
