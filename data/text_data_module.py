@@ -1,6 +1,6 @@
 """Texts from any source, as batches of any template."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class TextDataModule(LightningDataModule):
                 f"{sampler.dropped} of the {len(order)} training rows are left out of each epoch, other ones in each: "
                 f"its last batch has fewer rows than the {world_size} devices."
             )
-        return DataLoader(layout.rows, batch_sampler=sampler, **self._options("train") | {"collate_fn": layout.collate})
+        return DataLoader(layout.rows, batch_sampler=sampler, **self._options("train", layout.collate))
 
     def packing_probe(self) -> PackedSamples | None:
         return self._layout.probe(self.tokenizer.pad_id)
@@ -290,10 +290,10 @@ class TextDataModule(LightningDataModule):
     def _batches(self, data: TokenDataset, sampler: Sampler[list[int]], name: str) -> DataLoader[Batch]:
         return DataLoader(data, batch_sampler=sampler, **self._options(name))  # pyright: ignore[reportReturnType]
 
-    def _options(self, name: str) -> dict[str, Any]:
+    def _options(self, name: str, collate: Callable[..., Batch] | None = None) -> dict[str, Any]:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.
         return {
-            "collate_fn": self.template.collator(self.tokenizer.pad_id),
+            "collate_fn": collate or self.template.collator(self.tokenizer.pad_id),
             "generator": torch.Generator().manual_seed(derive("loader", name, self.seed)),
             "num_workers": self.loader.num_workers,
             "persistent_workers": self.loader.num_workers > 0,
