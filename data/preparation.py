@@ -167,7 +167,7 @@ class Preparation:
     def _characters(self, samples: Dataset, examples: Sequence[Example]) -> dict[str, Any]:
         if "chars" not in samples.column_names:
             return {}
-        texts = [text for example in examples for text in self.template.texts(example)]
+        texts = [text for example in examples for text in self.template.supervised_texts(example)]
         chars, size = sum(map(len, texts)), sum(len(text.encode()) for text in texts)
         scored = int(values(samples, "chars").sum())
         return {
@@ -245,7 +245,7 @@ def code_digests(own: Sequence[type]) -> list[str]:
 
     Whole files, since a row may depend on any table or constant beside its class.
     """
-    files = set(Path(__file__).parent.rglob("*.py"))
+    files = {file for kind in ("*.py", "*.jinja") for file in Path(__file__).parent.rglob(kind)}
     files |= {Path(inspect.getfile(part)) for kind in own for part in kind.__mro__ if part not in BASES}
     return sorted(hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest() for file in files)
 

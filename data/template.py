@@ -68,6 +68,10 @@ class Template(ABC):
     def texts(self, example: Example) -> tuple[str, ...]:
         """The texts that make two rows the same row."""
 
+    def supervised_texts(self, example: Example) -> tuple[str, ...]:
+        """Of a template that counts characters: the texts that supervised tokens should stand for."""
+        return self.texts(example)
+
     @abstractmethod
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
         """One sample decoded, its supervised part between « and »."""

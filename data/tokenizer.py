@@ -41,7 +41,8 @@ class LoadedTokenizer:
         fast = isinstance(tokenizer, PreTrainedTokenizerFast)
         backend = tokenizer.backend_tokenizer.to_str() if fast else tokenizer.get_vocab()
         specials = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-        content = json.dumps([type(tokenizer).__name__, backend, specials], sort_keys=True, default=str)
+        kind, chat = type(tokenizer).__name__, tokenizer.chat_template
+        content = json.dumps([kind, backend, specials, chat], sort_keys=True, default=str)
         return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 

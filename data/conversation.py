@@ -1,0 +1,237 @@
+"""Conversations for language models: prompts that are read and answers that are learned."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lightning.pytorch.utilities import rank_zero_warn
+from transformers import PreTrainedTokenizerBase
+
+from ..contracts.batch import IGNORE
+from ..contracts.errors import UserError
+from .chat_format import ChatFormat, NoSample, Piece, Supervise, Turn
+from .template import Example, Template
+
+
+class Conversation(Template):
+    """Turns of a system, a user and an assistant, written by a chat template; a subclass says which columns they are.
+
+    The chat template is the tokenizer's own, else the built-in one. A sample begins with one BOS (which the template
+    writes, or the tokenizer puts before texts) and ends with the end of the last answer: EOS, or the token by which
+    the template ends turns. Tokens before an answer are the very ones that the model is asked to continue when it
+    generates: where the tokenizer would merge over that border, the answer is tokenized by itself.
+
+    A row with several answers to its last turn gives a sample for each.
+
+    Args:
+        supervise: which tokens are targets: of all the assistant's turns, of the last one, or of everything.
+        too_long: of rows beyond the context: stop the run, drop and count them, or take text from the end of the
+            longest turn of the prompt and count them. An answer is never cut.
+        chat_template: Jinja text in the place of the tokenizer's own.
+    """
+
+    def __init__(
+        self,
+        supervise: Supervise = "assistant",
+        too_long: Literal["error", "drop", "shorten"] = "error",
+        chat_template: str | None = None,
+    ) -> None:
+        self.supervise: Supervise = supervise
+        self.too_long: Literal["error", "drop", "shorten"] = too_long
+        self.chat_template = chat_template
+        self.on_refused = "error" if too_long == "error" else "skip"
+
+    @abstractmethod
+    def conversation(self, fields: Mapping[str, object], labelled: bool) -> tuple[list[Turn], list[str]]:
+        """The turns up to where the last answer belongs, and that answer (several: all of them right).
+
+        Raises:
+            BadRow: the row cannot be used.
+        """
+
+    def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
+        turns, answers = self.conversation(fields, labelled)
+        return {"turns": turns, "answers": answers if labelled else []}
+
+    def texts(self, example: Example) -> tuple[str, ...]:
+        return tuple(turn["content"] for turn in example["turns"])
+
+    def supervised_texts(self, example: Example) -> tuple[str, ...]:
+        turns = example["turns"] if self.supervise != "last" else []
+        own = [turn["content"] for turn in turns if self.supervise == "everything" or turn["role"] == "assistant"]
+        return tuple(text for answer in example["answers"] for text in (*own, answer))
+
+    def format(self, tokenizer: PreTrainedTokenizerBase) -> ChatFormat:
+        """Raises:
+        UserError: the tokenizer has no token to end an answer with.
+        """
+        if tokenizer.eos_token_id is None:
+            raise UserError(f"{tokenizer.name_or_path} has no EOS token, so that an answer cannot be told to end.")
+        return ChatFormat(tokenizer, self.chat_template)
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        tokenizer: PreTrainedTokenizerBase,
+        context: int,
+        label_names: list[str] | None,
+    ) -> list[Example]:
+        encoder = Encoder(self.format(tokenizer), self.supervise)
+        samples: list[Example] = []
+        for row, example in enumerate(examples):
+            try:
+                samples += [
+                    {"row": row, **self._sample(encoder, turns, context)} for turns in conversations_of(example)
+                ]
+            except NoSample as reason:
+                samples = [sample for sample in samples if sample["row"] != row]
+                samples.append({"row": row, "refused": str(reason)})
+        return samples
+
+    def _sample(self, encoder: "Encoder", turns: list[Turn], context: int) -> Example:
+        tokens = whole = encoder.encode(turns)
+        # A prompt to continue needs room for one token at least.
+        limit = context if tokens.targets else context - 1
+        if len(whole.ids) > limit:
+            if self.too_long != "shorten":
+                raise NoSample(
+                    f"too long for the context ({len(whole.ids)} tokens, context {context}; "
+                    "data.template.init_args.too_long may drop or shorten such rows)"
+                )
+            tokens = shortened(encoder, turns, limit)
+        sample = {
+            "input_ids": tokens.ids,
+            "full_tokens": len(whole.ids),
+            "supervised": tokens.targets,
+            "shortened": len(whole.ids) - len(tokens.ids),
+            "prompt_tokens": tokens.prompt,
+        }
+        if tokens.targets:
+            sample |= {"labels": tokens.labels, "chars": tokens.chars, "bytes": tokens.bytes}
+        return sample
+
+    def notes(self, tokenizer: PreTrainedTokenizerBase, context: int) -> list[str]:
+        """Which chat template, with its hash, and what is supervised."""
+        own = self.format(tokenizer)
+        if own.origin == "built-in":
+            rank_zero_warn(
+                f"{tokenizer.name_or_path} has no chat template; finelab's built-in one is used (hash {own.digest}). "
+                "Whoever serves the model has to use the same one: it is kept in the checkpoint's finelab.json."
+            )
+        what = {"assistant": "all assistant turns", "last": "the last assistant turn", "everything": "everything"}
+        start = tokenizer.convert_ids_to_tokens(own.start[0]) if own.start else "what the template writes"
+        return [
+            f"chat template: {own.origin}, hash {own.digest}; starts with {start}; supervised: {what[self.supervise]} "
+            f"with the end token; too long: {self.too_long}"
+        ]
+
+    def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
+        ids, labels = sample["input_ids"], sample["labels"]
+        shown, start = "", 0
+        for i in range(1, len(ids) + 1):
+            if i == len(ids) or (labels[i] == IGNORE) != (labels[start] == IGNORE):
+                text = str(tokenizer.decode(ids[start:i]))
+                shown += text if labels[start] == IGNORE else f"«{text}»"
+                start = i
+        return shown
+
+
+@dataclass
+class Tokens:
+    """A conversation in tokens; ``labels`` are IGNORE where nothing is supervised."""
+
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    prompt: int = 0
+    chars: int = 0
+    bytes: int = 0
+
+    @property
+    def targets(self) -> int:
+        return sum(label != IGNORE for label in self.labels)
+
+
+class Encoder:
+    """Turns to tokens.
+
+    Args:
+        chat: writes the turns as text.
+        supervise: what is a target.
+    """
+
+    def __init__(self, chat: ChatFormat, supervise: Supervise) -> None:
+        self.chat = chat
+        self.supervise: Supervise = supervise
+
+    def encode(self, turns: Sequence[Turn]) -> Tokens:
+        """An assistant's turn at the end is an answer to learn; without one the text ends where the answer belongs.
+
+        Raises:
+            NoSample: see ``ChatFormat``.
+        """
+        if turns[-1]["role"] != "assistant":
+            return self._tokens([Piece(piece.text, False) for piece in self.chat.prompt(turns)])
+        return self._tokens(self.chat.answered(turns, self.supervise))
+
+    def _tokens(self, pieces: Sequence[Piece]) -> Tokens:
+        eos = self.chat.tokenizer.eos_token_id
+        assert isinstance(eos, int)
+        tokens = Tokens()
+        ids = self._ids(pieces[0].text)
+        start = self.chat.start if ids[:1] != self.chat.start else []
+        text, joined = "", []
+        for number, piece in enumerate(pieces):
+            text += piece.text
+            # Left to right, so that what comes before an answer never depends on the answer.
+            longer = self._ids(text)
+            new = longer[len(joined) :] if longer[: len(joined)] == joined else self._ids(piece.text)
+            if number == len(pieces) - 1 and not piece.closed:
+                new = [*new, eos]
+            joined = [*joined, *new]
+            tokens.labels += new if piece.supervised else [IGNORE] * len(new)
+            if piece.supervised:
+                tokens.chars += len(piece.content)
+                tokens.bytes += len(piece.content.encode())
+        tokens.ids = [*start, *joined]
+        tokens.labels = [IGNORE] * len(start) + tokens.labels
+        if self.chat.start and tokens.ids[:1] == self.chat.start:
+            tokens.labels[0] = IGNORE  # nothing comes before it that could predict it
+        tokens.prompt = next((i for i, label in enumerate(tokens.labels) if label != IGNORE), len(tokens.ids))
+        return tokens
+
+    def _ids(self, text: str) -> list[int]:
+        return self.chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # pyright: ignore[reportReturnType]
+
+
+def conversations_of(example: Example) -> Iterable[list[Turn]]:
+    """The turns with each of the answers behind them; as they are where there is none."""
+    if not example["answers"]:
+        return [example["turns"]]
+    return [[*example["turns"], {"role": "assistant", "content": answer}] for answer in example["answers"]]
+
+
+def shortened(encoder: Encoder, turns: Sequence[Turn], limit: int) -> Tokens:
+    """The conversation in at most ``limit`` tokens: the longest turn of the prompt loses its end, then the next one.
+
+    Raises:
+        NoSample: the answers and the frame alone are too long.
+    """
+    own = [dict(turn) for turn in turns]
+    prompt = [i for i, turn in enumerate(turns) if turn["role"] != "assistant"]
+    for i in sorted(prompt, key=lambda i: -len(turns[i]["content"])):
+        whole = turns[i]["content"]
+        fits, too_many = 0, len(whole)
+        best: Tokens | None = None
+        while too_many - fits > 1:
+            kept = (fits + too_many) // 2
+            own[i]["content"] = whole[:kept].rstrip()
+            tokens = encoder.encode(own)
+            if len(tokens.ids) <= limit:
+                fits, best = kept, tokens
+            else:
+                too_many = kept
+        if best is not None:
+            return best
+        own[i]["content"] = whole[:1]
+    raise NoSample(f"too long for the context even without its prompt (more than {limit} tokens)")

@@ -1,0 +1,54 @@
+"""Instruction, input and output in columns, as the Alpaca data has them."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from .chat_format import Supervise, Turn
+from .conversation import Conversation
+from .template import text_column
+
+
+class Instruction(Conversation):
+    """The user gives an instruction, perhaps with an input below it; the assistant answers.
+
+    Args:
+        instruction: column of the instruction.
+        input: column of the input; a row may lack it or leave it empty. An input too long is cut before the
+            instruction is.
+        output: column of the answer.
+        system: column of what the system says before; a row may lack it or leave it empty. null for none.
+        supervise: as ``Conversation``.
+        too_long: as ``Conversation``.
+        chat_template: as ``Conversation``.
+    """
+
+    def __init__(
+        self,
+        instruction: str = "instruction",
+        input: str | None = "input",
+        output: str = "output",
+        system: str | None = None,
+        supervise: Supervise = "assistant",
+        too_long: Literal["error", "drop", "shorten"] = "error",
+        chat_template: str | None = None,
+    ) -> None:
+        super().__init__(supervise, too_long, chat_template)
+        self.instruction, self.input, self.output, self.system = instruction, input, output, system
+
+    def conversation(self, fields: Mapping[str, object], labelled: bool) -> tuple[list[Turn], list[str]]:
+        asked = [text_column(fields, self.instruction).strip(), optional_text(fields, self.input)]
+        turns = [{"role": "user", "content": "\n\n".join(text for text in asked if text)}]
+        if said := optional_text(fields, self.system):
+            turns.insert(0, {"role": "system", "content": said})
+        return turns, [text_column(fields, self.output).strip()] if labelled else []
+
+
+def optional_text(fields: Mapping[str, object], name: str | None) -> str:
+    """A column's text; empty where the row has none.
+
+    Raises:
+        BadRow: it holds something else than text.
+    """
+    if name is None or fields.get(name) is None or fields[name] == "":
+        return ""
+    return text_column(fields, name).strip()
