@@ -1,6 +1,6 @@
 """What callbacks may ask of a data module; one that has not got it still trains, and what is missing is reported."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -79,3 +79,48 @@ class PackingSource(Protocol):
     def packing_probe(self) -> PackedSamples | None:
         """Some training samples packed and padded; None where no two samples share a row."""
         ...
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One of several named sets of a split.
+
+    Args:
+        name: as the configuration calls it; metrics are logged as ``val/NAME/KEY`` and ``test/NAME/KEY``.
+        loader: every row once over all ranks, in a fixed order.
+        pooled: whether it counts for ``val/KEY`` and ``test/KEY``: it belongs to what is trained on.
+    """
+
+    name: str
+    loader: Iterable[Batch]
+    pooled: bool
+
+
+@runtime_checkable
+class EvaluationSets(Protocol):
+    """A data module whose ``val_dataloader`` and ``test_dataloader`` give one loader for each of these sets."""
+
+    def evaluation_sets(self, split: Split) -> list[EvaluationSet]:
+        """The sets of a split, in the order of the loaders; empty where there is no such split."""
+        ...
+
+
+@runtime_checkable
+class MixedSources(Protocol):
+    """A data module with named sources.
+
+    Attributes:
+        source_names: what ``source_id`` is an index into: those that are trained on, then the other evaluation sets.
+        training_names: the first of them, those that are trained on.
+    """
+
+    @property
+    def source_names(self) -> list[str]: ...
+
+    @property
+    def training_names(self) -> list[str]: ...
+
+
+def are_apart(sets: Sequence[EvaluationSet]) -> bool:
+    """Whether sets are to be shown by name: a single one that is trained on is the split itself."""
+    return len(sets) > 1 or any(not each.pooled for each in sets)

@@ -83,6 +83,17 @@ class Preparation:
         ]
         return _digest(parts)
 
+    def key_of_labels(self, fingerprint: str) -> str:
+        code = code_digests((type(self.source), type(self.template), self.module))
+        return _digest(["labels", fingerprint, self.needs_train, code])
+
+    def own_labels(self, _: Path) -> dict[str, Any]:
+        """The classes of the training rows, or, where those are not needed, of all others; nothing is written."""
+        splits = self._split(self._read({split: Rejections(self.on_bad_row) for split in ORDER}))
+        wanted = ORDER[:1] if self.needs_train else ORDER[1:]
+        examples = [example for split in wanted for _, example in splits.get(split, [])]
+        return {"label_names": self.template.label_names(examples)}
+
     def build(self, folder: Path) -> dict[str, Any]:
         """Read, check, split, tokenize and write every split.
 

@@ -84,6 +84,8 @@ class TextDataModule(LightningDataModule):
         self.predict_rows: list[int] = []
         self._known_labels: tuple[str, ...] | None = None
         self._needs_train = True
+        self.source_id = 0
+        self.first_ids: dict[str, int] = {}
 
     def use_labels(self, names: list[str] | None) -> None:
         """Take the classes from a checkpoint, before ``setup``; None where it has none (language models).
@@ -128,6 +130,18 @@ class TextDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """A digest of which rows stand in which split."""
         return self._preparation.fingerprint()
+
+    def own_labels(self) -> list[str] | None:
+        """The classes of the rows themselves, whatever was fixed; read once and cached like the tokens."""
+        if type(self.template).label_names is Template.label_names:
+            return None
+        preparation = self._preparation
+        return open_or_build(self.cache_dir, preparation.key_of_labels(self.fingerprint), preparation.own_labels).meta[
+            "label_names"
+        ]
+
+    def samples(self, split: Split) -> TokenDataset | None:
+        return self._datasets.get(split)
 
     @property
     def label_names(self) -> list[str] | None:
@@ -264,7 +278,12 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def _datasets(self) -> dict[str, TokenDataset]:
         entry = self._entry
-        return {split: TokenDataset(Dataset.load_from_disk(entry.folder / split)) for split in entry.meta["splits"]}
+        return {
+            split: TokenDataset(
+                Dataset.load_from_disk(entry.folder / split), self.source_id, self.first_ids.get(split, 0)
+            )
+            for split in entry.meta["splits"]
+        }
 
     @cached_property
     def _layout(self) -> TrainingLayout:

@@ -16,10 +16,13 @@ class TokenDataset(Dataset[Sample]):
     Args:
         samples: the tokenized split; ``input_ids`` and ``labels`` (a list, an integer or a float; none in rows to
             generate from), see ``Template.encode``.
+        source_id: of every sample.
+        first_id: ``sample_id`` of the first sample; the others follow.
     """
 
-    def __init__(self, samples: ArrowDataset) -> None:
+    def __init__(self, samples: ArrowDataset, source_id: int = 0, first_id: int = 0) -> None:
         self.size = len(samples)
+        self.source_id, self.first_id = source_id, first_id
         ragged = [*(name for name in RAGGED if name in samples.column_names)]
         scalars = [name for name in COUNTS if name in samples.column_names]
         if "labels" in samples.column_names:
@@ -32,7 +35,7 @@ class TokenDataset(Dataset[Sample]):
         return self.size
 
     def __getitem__(self, index: int) -> Sample:
-        sample: Sample = {"sample_id": index, "source_id": 0}
+        sample: Sample = {"sample_id": self.first_id + index, "source_id": self.source_id}
         for name, (values, offsets) in self.columns.items():
             sample[name] = values[offsets[index] : offsets[index + 1]]
         for name, values in self.scalars.items():

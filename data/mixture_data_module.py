@@ -1,0 +1,298 @@
+"""Rows of several sources in exact proportions, and evaluation sets beside them."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import ConcatDataset, DataLoader
+
+from ..contracts.batch import Batch
+from ..contracts.data import EvaluationSet, Split
+from ..contracts.errors import UserError
+from .mixing import quotas, shares
+from .mixture_order import MixtureOrder
+from .mixture_report import render_mixture
+from .sampler import FixedBatchSampler, training_sampler
+from .sources import Source
+from .splits import Fractions
+from .template import Template
+from .text_data_module import LoaderOptions, TextDataModule
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One source of a mixture, or one evaluation set.
+
+    Args:
+        source: as for ``TextDataModule``.
+        template: what its rows mean; by default the mixture's.
+        weight: its share of the training rows, in any unit; for all sources or for none, and for no evaluation set.
+        splits: shares of splits that it has not; by default the mixture's.
+    """
+
+    source: Source | dict[str, str] | str | Path
+    template: Template | None = None
+    weight: float | None = None
+    splits: Fractions | None = None
+
+
+class MixtureDataModule(LightningDataModule):
+    """Trains on several sources at once and evaluates on each of them and on further sets.
+
+    Every source is a ``TextDataModule`` of its own: its tokens are cached and its rows audited as if it were alone.
+
+    Shares are ``n ** (1 / temperature)`` of the n training samples of each source, or fixed ``weight``s. An epoch has
+    as many rows as all sources have together; a source's quota of them is its share, rounded (largest remainder).
+    Proportions hold after every step, not on average (``MixtureOrder``); with ``loader.bucketing`` they hold per epoch,
+    since rows of like length meet in a batch.
+
+    Classes are matched by name: every source has the same set of names, in whatever order or numbering, and an
+    evaluation set has no other. Replay of general text is one more source, perhaps with a template of its own. Rows
+    that are replayed are training rows: to measure forgetting on rows that were never trained on, let an evaluation
+    set name others.
+
+    ``source_id`` of a batch is an index into ``source_names``; ``sample_id`` is unique over all sources of a split.
+
+    Args:
+        sources: name -> what is trained on.
+        base: the base whose tokenizer is used; the command line links it from the model.
+        template: what a row means, where a source does not say.
+        eval_sets: name -> what is only evaluated, on its validation and test split (its training rows stay unread).
+        temperature: 1 is proportional to size, ``.inf`` uniform; null is 1, and needed where weights are given.
+        context: most tokens of a sample.
+        batch_size: training rows per device.
+        loader: how batches are fetched.
+        splits: shares of splits that a source has not.
+        on_bad_row: ``error``, or ``skip`` to count and list such rows in the report.
+        seed: the data seed; the command line links it.
+        cache_dir: where tokens are kept.
+        revision: commit, tag or branch of a base from the hub; the command line links it from the model.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, SourceSpec],
+        base: str,
+        template: Template | None = None,
+        eval_sets: dict[str, SourceSpec] | None = None,
+        temperature: float | None = None,
+        context: int = 128,
+        batch_size: int = 32,
+        loader: LoaderOptions = LoaderOptions(),
+        splits: Fractions = Fractions(),  # noqa: B008 - frozen
+        on_bad_row: Literal["error", "skip"] = "error",
+        seed: int = 1,
+        cache_dir: str = "~/.cache/finelab/tokens",
+        revision: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.sources, self.eval_sets = sources, eval_sets or {}
+        self.template, self.temperature = template, temperature
+        check_specs(self.sources, self.eval_sets, temperature)
+        self.batch_size, self.loader, self.seed = batch_size, loader, seed
+        self.splits = splits
+        self._settings: dict[str, Any] = {
+            "base": base,
+            "context": context,
+            "batch_size": batch_size,
+            "loader": loader,
+            "on_bad_row": on_bad_row,
+            "seed": seed,
+            "cache_dir": cache_dir,
+            "revision": revision,
+        }
+        self._needs_train = True
+        self._trained_labels: list[str] | None = None
+        # Predict reads its input with the mixture's template, and no source.
+        self._reader = self._text_data(next(iter(self.sources.values())))
+
+    @property
+    def source_names(self) -> list[str]:
+        return [*self.sources, *self.eval_sets]
+
+    @property
+    def training_names(self) -> list[str]:
+        return list(self.sources)
+
+    def use_labels(self, names: list[str] | None) -> None:
+        """Take the classes from a checkpoint, before ``setup``; from then on no training rows are needed."""
+        self._trained_labels, self._needs_train = names, False
+        self._reader.use_labels(names)
+
+    @property
+    def label_names(self) -> list[str] | None:
+        """The classes, in the order of the first source; None for language modelling.
+
+        Raises:
+            UserError: the sources have not all the same names, or an evaluation set has others.
+        """
+        if not self._needs_train:
+            return self._trained_labels
+        return self._classes
+
+    @cached_property
+    def _classes(self) -> list[str] | None:
+        found = {name: self._own_labels(name, self._text_data(spec)) for name, spec in self.sources.items()}
+        first, classes = next(iter(found.items()))
+        for name, own in found.items():
+            if (own is None) != (classes is None) or set(own or ()) != set(classes or ()):
+                raise UserError(
+                    f"data.sources: {first} has {labels_shown(classes)}, and {name} has {labels_shown(own)}; sources "
+                    "that are trained on together need the same label names. Rename them (a label_text column, or "
+                    "names in the source's template), or make one an evaluation set of another run."
+                )
+        return classes
+
+    @cached_property
+    def parts(self) -> dict[str, TextDataModule]:
+        """The sources and then the evaluation sets, tokenized, with the same classes and ids of their own.
+
+        Raises:
+            UserError: rows that cannot be used, or label names that do not fit together.
+        """
+        parts: dict[str, TextDataModule] = {}
+        offsets = dict.fromkeys(SPLITS, 0)
+        for index, name in enumerate(self.source_names):
+            part = parts[name] = self._part(name)
+            part.source_id, part.first_ids = index, dict(offsets)
+            with naming(name):
+                for split, audit in part.report["splits"].items():
+                    offsets[split] += audit["samples"]
+        return parts
+
+    def _part(self, name: str) -> TextDataModule:
+        classes = self.label_names
+        is_source = name in self.sources
+        part = self._text_data(self.sources[name] if is_source else self.eval_sets[name])
+        if is_source and self._needs_train:
+            # Classes that are the source's own are not fixed, so that its tokens are those of a run on it alone.
+            if classes is not None and self._own_labels(name, part) != classes:
+                part = self._text_data(self.sources[name])
+                part.fix_labels(classes)
+            return part
+        part.use_labels(classes)
+        own = self._own_labels(name, part)
+        if (own is None) != (classes is None) or set(own or ()) - set(classes or ()):
+            raise UserError(
+                f"data.{'sources' if is_source else 'eval_sets'}: the rows of {name} have {labels_shown(own)}, and the "
+                f"model is trained for {labels_shown(classes)}; only rows with trained labels can be scored. Rename "
+                "them (a label_text column, or names in its template), or leave the set out."
+            )
+        return part
+
+    def _text_data(self, spec: SourceSpec) -> TextDataModule:
+        template = spec.template or self.template
+        assert template is not None
+        return TextDataModule(spec.source, template, splits=spec.splits or self.splits, **self._settings)
+
+    @staticmethod
+    def _own_labels(name: str, part: TextDataModule) -> list[str] | None:
+        with naming(name):
+            return part.own_labels()
+
+    # ---- what is in it
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of every part's rows, and of the proportions."""
+        parts = [[name, part.fingerprint, self.counts.get(name)] for name, part in self.parts.items()]
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """Source -> rows of an epoch; empty where no training rows are needed."""
+        if not self._needs_train:
+            return {}
+        sizes = {name: len(self._train(name)) for name in self.sources}
+        weights = {name: spec.weight for name, spec in self.sources.items() if spec.weight is not None}
+        return quotas(sum(sizes.values()), shares(sizes, weights or None, self.temperature or 1.0))
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The proportions, and the report of every part under its name."""
+        sizes = {name: len(self._train(name)) for name in self.counts}
+        epoch = sum(sizes.values())
+        proportions = {
+            name: {"rows": sizes[name], "rows_an_epoch": count, "share": count / epoch, "passes": count / sizes[name]}
+            for name, count in self.counts.items()
+        }
+        return {
+            "name": ", ".join(self.source_names),
+            "fingerprint": self.fingerprint,
+            "label_names": self.label_names,
+            "source_names": self.source_names,
+            "training_names": self.training_names,
+            "temperature": self.temperature,
+            "proportions": proportions,
+            "fingerprints": {name: part.fingerprint for name, part in self.parts.items()},
+            "parts": {name: part.report for name, part in self.parts.items()},
+        }
+
+    def render_report(self) -> str:
+        return render_mixture(self.report, {name: part.render_report() for name, part in self.parts.items()})
+
+    def prepare_data(self) -> None:
+        """Tokenize, on one process per machine; with a checkpoint's labels only what a loader asks for."""
+        if self._needs_train:
+            _ = self.parts
+
+    def setup(self, stage: str) -> None:
+        self.prepare_data()
+
+    # ---- loaders
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Raises:
+        UserError: a source has no training rows, or there are fewer than devices.
+        """
+        data = {name: self._train(name) for name in self.sources}
+        rank, world_size = self._place()
+        lengths = {name: own.lengths for name, own in data.items()}
+        order = MixtureOrder(
+            lengths, list(self.counts.values()), self.batch_size * world_size, self.seed, self.loader.bucketing
+        )
+        sampler = training_sampler(order, rank, world_size)
+        options = self._placed(next(iter(self.sources))).loader_options("train")
+        return DataLoader(ConcatDataset(data.values()), batch_sampler=sampler, **options)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        """One loader for each of the evaluation sets, in their order."""
+        return [each.loader for each in self.evaluation_sets("validation")]  # pyright: ignore[reportReturnType]
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        """Raises:
+        UserError: neither a source nor an evaluation set has a test split.
+        """
+        sets = self.evaluation_sets("test")
+        if not sets:
+            raise UserError(f"None of {', '.join(self.source_names)} has a test split; add one to data.eval_sets.")
+        return [each.loader for each in sets]  # pyright: ignore[reportReturnType]
+
+    def evaluation_sets(self, split: Split) -> list[EvaluationSet]:
+        """The sources and evaluation sets that have this split."""
+        loaders = {name: self._placed(name).evaluation_loader(split) for name in self.source_names}
+        return [
+            EvaluationSet(name, loader, name in self.sources) for name, loader in loaders.items() if loader is not None
+        ]
+
+    def evaluation_loader(self, split: Split) -> DataLoader[Batch] | None:
+        """Every row that the sources have in a split, as one set; None where none of them has it."""
+        data = [found for name in self.sources if (found := self.parts[name].samples(split)) is not None]
+        if not data:
+            return None
+        rank, world_size = self._place()
+        size = self.loader.evaluation_batch_size or 2 * self.batch_size
+        whole = MixedSamples(data)
+        sampler = FixedBatchSampler(whole.lengths, size, rank, world_size)
+        options = self._placed(next(iter(self.sources))).loader_options(f"evaluate {split}")
+        return DataLoader(whole, batch_sampler=sampler, **options)
