@@ -2,48 +2,26 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import ConcatDataset, DataLoader
+from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
-from ..contracts.data import EvaluationSet, Split
+from ..contracts.data import EvaluationSet, PackedSamples, Split
 from ..contracts.errors import UserError
+from .loader_options import LoaderOptions
+from .mixed_samples import MixedSamples
 from .mixing import quotas, shares
 from .mixture_order import MixtureOrder
 from .mixture_report import render_mixture
+from .mixture_specs import SourceSpec, check_specs, labels_shown, naming
 from .sampler import FixedBatchSampler, training_sampler
-from .sources import Source
 from .splits import Fractions
 from .template import Template
-from .text_data_module import LoaderOptions, TextDataModule
-
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """One source of a mixture, or one evaluation set.
-
-    Args:
-        source: as for ``TextDataModule``.
-        template: what its rows mean; by default the mixture's.
-        weight: its share of the training rows, in any unit; for all sources or for none, and for no evaluation set.
-        splits: shares of splits that it has not; by default the mixture's.
-    """
-
-    source: Source | dict[str, str] | str | Path
-    template: Template | None = None
-    weight: float | None = None
-    splits: Fractions | None = None
+from .text_data_module import TextDataModule
+from .training_layout import TrainingLayout
 
 
 class MixtureDataModule(LightningDataModule):
@@ -51,7 +29,7 @@ class MixtureDataModule(LightningDataModule):
 
     Every source is a ``TextDataModule`` of its own: its tokens are cached and its rows audited as if it were alone.
 
-    Shares are ``n ** (1 / temperature)`` of the n training samples of each source, or fixed ``weight``s. An epoch has
+    Shares are ``n ** (1 / temperature)`` of the n training rows of each source (packed rows with ``loader.packing``), or fixed ``weight``s. An epoch has
     as many rows as all sources have together; a source's quota of them is its share, rounded (largest remainder).
     Proportions hold after every step, not on average (``MixtureOrder``); with ``loader.bucketing`` they hold per epoch,
     since rows of like length meet in a batch.
@@ -88,7 +66,7 @@ class MixtureDataModule(LightningDataModule):
         temperature: float | None = None,
         context: int = 128,
         batch_size: int = 32,
-        loader: LoaderOptions = LoaderOptions(),
+        loader: LoaderOptions = LoaderOptions(),  # noqa: B008 - frozen
         splits: Fractions = Fractions(),  # noqa: B008 - frozen
         on_bad_row: Literal["error", "skip"] = "error",
         seed: int = 1,
@@ -98,7 +76,7 @@ class MixtureDataModule(LightningDataModule):
         super().__init__()
         self.sources, self.eval_sets = sources, eval_sets or {}
         self.template, self.temperature = template, temperature
-        check_specs(self.sources, self.eval_sets, temperature)
+        check_specs(sources, self.eval_sets, template, temperature)
         self.batch_size, self.loader, self.seed = batch_size, loader, seed
         self.splits = splits
         self._settings: dict[str, Any] = {
@@ -161,7 +139,7 @@ class MixtureDataModule(LightningDataModule):
             UserError: rows that cannot be used, or label names that do not fit together.
         """
         parts: dict[str, TextDataModule] = {}
-        offsets = dict.fromkeys(SPLITS, 0)
+        offsets: dict[str, int] = dict.fromkeys(("train", "validation", "test"), 0)
         for index, name in enumerate(self.source_names):
             part = parts[name] = self._part(name)
             part.source_id, part.first_ids = index, dict(offsets)
@@ -213,14 +191,14 @@ class MixtureDataModule(LightningDataModule):
         """Source -> rows of an epoch; empty where no training rows are needed."""
         if not self._needs_train:
             return {}
-        sizes = {name: len(self._train(name)) for name in self.sources}
+        sizes = {name: len(self._layout(name).lengths) for name in self.sources}
         weights = {name: spec.weight for name, spec in self.sources.items() if spec.weight is not None}
         return quotas(sum(sizes.values()), shares(sizes, weights or None, self.temperature or 1.0))
 
     @property
     def report(self) -> dict[str, Any]:
         """The proportions, and the report of every part under its name."""
-        sizes = {name: len(self._train(name)) for name in self.counts}
+        sizes = {name: len(self._layout(name).lengths) for name in self.counts}
         epoch = sum(sizes.values())
         proportions = {
             name: {"rows": sizes[name], "rows_an_epoch": count, "share": count / epoch, "passes": count / sizes[name]}
@@ -255,15 +233,20 @@ class MixtureDataModule(LightningDataModule):
         """Raises:
         UserError: a source has no training rows, or there are fewer than devices.
         """
-        data = {name: self._train(name) for name in self.sources}
         rank, world_size = self._place()
-        lengths = {name: own.lengths for name, own in data.items()}
+        layouts = {name: self._layout(name) for name in self.sources}
+        lengths = {name: layout.lengths for name, layout in layouts.items()}
+        data = MixedSamples({name: layout.rows for name, layout in layouts.items()}, lengths)
+        name, first = next(iter(layouts.items()))
         order = MixtureOrder(
-            lengths, list(self.counts.values()), self.batch_size * world_size, self.seed, self.loader.bucketing
+            lengths, list(self.counts.values()), self.batch_size * world_size, self.seed, first.bucketing
         )
         sampler = training_sampler(order, rank, world_size)
-        options = self._placed(next(iter(self.sources))).loader_options("train")
-        return DataLoader(ConcatDataset(data.values()), batch_sampler=sampler, **options)
+        return self.parts[name].batches(data, sampler, "train", first.collate)
+
+    def packing_probe(self) -> PackedSamples | None:
+        probes = (self._layout(name).probe(self._reader.tokenizer.pad_id) for name in self.sources)
+        return next((probe for probe in probes if probe is not None), None)
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         """One loader for each of the evaluation sets, in their order."""
@@ -287,12 +270,49 @@ class MixtureDataModule(LightningDataModule):
 
     def evaluation_loader(self, split: Split) -> DataLoader[Batch] | None:
         """Every row that the sources have in a split, as one set; None where none of them has it."""
-        data = [found for name in self.sources if (found := self.parts[name].samples(split)) is not None]
-        if not data:
+        found = {name: self.parts[name].samples(split) for name in self.sources}
+        parts = {name: data for name, data in found.items() if data is not None}
+        if not parts:
             return None
-        rank, world_size = self._place()
+        data = MixedSamples(parts, {name: part.lengths for name, part in parts.items()})
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
-        whole = MixedSamples(data)
-        sampler = FixedBatchSampler(whole.lengths, size, rank, world_size)
-        options = self._placed(next(iter(self.sources))).loader_options(f"evaluate {split}")
-        return DataLoader(whole, batch_sampler=sampler, **options)
+        sampler = FixedBatchSampler(data.lengths, size, *self._place())
+        return self.parts[next(iter(parts))].batches(data, sampler, f"evaluate {split}")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Rows of ``predict_input``, read with the template of the mixture, or of its first source."""
+        self._reader.trainer = self.trainer
+        return self._reader.predict_dataloader()
+
+    @property
+    def predict_input(self) -> str | None:
+        return self._reader.predict_input
+
+    @predict_input.setter
+    def predict_input(self, file: str | None) -> None:
+        self._reader.predict_input = file
+
+    @property
+    def predict_ids(self) -> list[str | int]:
+        return self._reader.predict_ids
+
+    @property
+    def predict_rows(self) -> list[int]:
+        return self._reader.predict_rows
+
+    def _layout(self, name: str) -> TrainingLayout:
+        if self.parts[name].samples("train") is None:
+            raise UserError(
+                f"data.sources: {name} ({self.parts[name].source.name}) has no training rows; name its file as "
+                "{train: FILE}, or make it one of eval_sets."
+            )
+        return self.parts[name].layout
+
+    def _placed(self, name: str) -> TextDataModule:
+        """A part that knows the rank."""
+        part = self.parts[name]
+        part.trainer = self.trainer
+        return part
+
+    def _place(self) -> tuple[int, int]:
+        return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)

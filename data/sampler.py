@@ -8,6 +8,7 @@ step, on one device or on four. Nothing is drawn from a generator that anything 
 from collections.abc import Iterator
 
 import numpy as np
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import Sampler
 
 from ..contracts.errors import UserError
@@ -122,6 +123,21 @@ class GlobalBatchSampler(Sampler[list[int]]):
         self.sampler.set_epoch(state["epoch"])
         self._resume = (state["epoch"], state["position"])
         self._position = state["position"]
+
+
+def training_sampler(order: GlobalOrder, rank: int, world_size: int) -> GlobalBatchSampler:
+    """Raises:
+    UserError: there are fewer rows than devices.
+    """
+    sampler = GlobalBatchSampler(order, rank, world_size)
+    if not len(sampler):
+        raise UserError(f"The train split has {len(order)} rows for {world_size} devices; use fewer devices.")
+    if sampler.dropped:
+        rank_zero_warn(
+            f"{sampler.dropped} of the {len(order)} training rows are left out of each epoch, other ones in each: "
+            f"its last batch has fewer rows than the {world_size} devices."
+        )
+    return sampler
 
 
 class FixedBatchSampler(Sampler[list[int]]):

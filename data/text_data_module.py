@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Dataset as TorchDataset
 
 from ..contracts.batch import Batch
 from ..contracts.data import PackedSamples, Split
@@ -21,7 +21,7 @@ from .files import read_input
 from .loader_options import LoaderOptions
 from .preparation import Preparation, Refusals, tokenize
 from .rejections import BadRow, Rejections
-from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder
+from .sampler import FixedBatchSampler, GlobalOrder, training_sampler
 from .sources import Source, as_source
 from .splits import Fractions
 from .template import Example, Template
@@ -181,21 +181,13 @@ class TextDataModule(LightningDataModule):
         """Raises:
         UserError: the source has no training rows, or fewer than devices, or its samples cannot share a row.
         """
-        layout = self._layout
+        layout = self.layout
         rank, world_size = self._place()
         order = GlobalOrder(layout.lengths, self.batch_size * world_size, self.seed, layout.bucketing)
-        sampler = GlobalBatchSampler(order, rank, world_size)
-        if not len(sampler):
-            raise UserError(f"The train split has {len(order)} rows for {world_size} devices; use fewer devices.")
-        if sampler.dropped:
-            rank_zero_warn(
-                f"{sampler.dropped} of the {len(order)} training rows are left out of each epoch, other ones in each: "
-                f"its last batch has fewer rows than the {world_size} devices."
-            )
-        return DataLoader(layout.rows, batch_sampler=sampler, **self._options("train", layout.collate))
+        return self.batches(layout.rows, training_sampler(order, rank, world_size), "train", layout.collate)
 
     def packing_probe(self) -> PackedSamples | None:
-        return self._layout.probe(self.tokenizer.pad_id)
+        return self.layout.probe(self.tokenizer.pad_id)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self.evaluation_loader("validation") or []
@@ -215,7 +207,7 @@ class TextDataModule(LightningDataModule):
         if data is None:
             return None
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
-        return self._batches(data, FixedBatchSampler(data.lengths, size, *self._place()), f"evaluate {split}")
+        return self.batches(data, FixedBatchSampler(data.lengths, size, *self._place()), f"evaluate {split}")
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The rows of ``predict_input`` in their order, all on every rank.
@@ -286,13 +278,18 @@ class TextDataModule(LightningDataModule):
         }
 
     @cached_property
-    def _layout(self) -> TrainingLayout:
+    def layout(self) -> TrainingLayout:
+        """Of the training split.
+
+        Raises:
+            UserError: there is none, or its samples cannot share a row.
+        """
         data, pad = self._require("train"), self.tokenizer.pad_id
         return TrainingLayout.of(data, self.template, pad, self.context, self.loader, self.seed)
 
     @property
     def _layout_notes(self) -> tuple[str, ...]:
-        return self._layout.notes if "train" in self._datasets else ()
+        return self.layout.notes if "train" in self._datasets else ()
 
     def _require(self, split: Split) -> TokenDataset:
         if split not in self._datasets:
@@ -306,8 +303,15 @@ class TextDataModule(LightningDataModule):
         """Rank and number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def _batches(self, data: TokenDataset, sampler: Sampler[list[int]], name: str) -> DataLoader[Batch]:
-        return DataLoader(data, batch_sampler=sampler, **self._options(name))  # pyright: ignore[reportReturnType]
+    def batches(
+        self,
+        rows: TorchDataset[Any],
+        sampler: Sampler[list[int]],
+        name: str,
+        collate: Callable[..., Batch] | None = None,
+    ) -> DataLoader[Batch]:
+        """A loader as this module makes them, of any rows in any order; equal names draw equal worker seeds."""
+        return DataLoader(rows, batch_sampler=sampler, **self._options(name, collate))
 
     def _options(self, name: str, collate: Callable[..., Batch] | None = None) -> dict[str, Any]:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.

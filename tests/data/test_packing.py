@@ -119,7 +119,7 @@ def test_an_epoch_shuffles_rows_and_keeps_their_number(module):
 def test_the_report_says_how_full_the_rows_are(module):
     data = module(loader=LoaderOptions(packing=True))
     (note,) = [note for note in data.report["notes"] if note.startswith("packed")]
-    lengths, rows = data._datasets["train"].lengths, len(data._layout.rows)
+    lengths, rows = data._datasets["train"].lengths, len(data.layout.rows)
     assert f"{len(lengths)} training samples in {rows} rows" in note
     assert f"{lengths.sum() / rows / 128:.1%} filled" in note
     assert lengths.sum() / rows / 128 > 0.9
