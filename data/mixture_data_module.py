@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -29,10 +30,10 @@ class MixtureDataModule(LightningDataModule):
 
     Every source is a ``TextDataModule`` of its own: its tokens are cached and its rows audited as if it were alone.
 
-    Shares are ``n ** (1 / temperature)`` of the n training rows of each source (packed rows with ``loader.packing``), or fixed ``weight``s. An epoch has
-    as many rows as all sources have together; a source's quota of them is its share, rounded (largest remainder).
-    Proportions hold after every step, not on average (``MixtureOrder``); with ``loader.bucketing`` they hold per epoch,
-    since rows of like length meet in a batch.
+    Shares are ``n ** (1 / temperature)`` of the n training rows of each source (packed rows with ``loader.packing``), or
+    fixed ``weight``s. An epoch has as many rows as all sources have together; a source's quota of them is its share,
+    rounded (largest remainder). Proportions hold after every step, not on average (``MixtureOrder``); with
+    ``loader.bucketing`` they hold per epoch, since rows of like length meet in a batch.
 
     Classes are matched by name: every source has the same set of names, in whatever order or numbering, and an
     evaluation set has no other. Replay of general text is one more source, perhaps with a template of its own. Rows
@@ -92,7 +93,8 @@ class MixtureDataModule(LightningDataModule):
         self._needs_train = True
         self._trained_labels: list[str] | None = None
         # Predict reads its input with the mixture's template, and no source.
-        self._reader = self._text_data(next(iter(self.sources.values())))
+        first = next(iter(sources.values()))
+        self._reader = self._text_data(replace(first, template=template or first.template))
 
     @property
     def source_names(self) -> list[str]:
