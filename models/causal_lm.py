@@ -6,16 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..contracts.batch import MODEL_INPUTS, Batch
+from ..contracts.batch import IGNORE, MODEL_INPUTS, Batch
 from ..contracts.errors import UserError
-from .finetuner import FineTuner
+from .generative import Generative, unpadded
 from .losses import shift
 from .meters import LanguageModelMeter, Meter, token_columns
 from .regularizers.regularizer import Outputs
 from .scored import Scored
 
 
-class CausalLM(FineTuner):
+class CausalLM(Generative):
     """Fine-tunes a decoder-only language model on the supervised tokens of each row.
 
     Only supervised positions reach the vocabulary layer, so that masked prompts cost no logits.
@@ -74,6 +74,19 @@ class CausalLM(FineTuner):
     def attention(self) -> str:
         """The attention kernel that transformers chose."""
         return str(cast(PreTrainedModel, self.adapted).config._attn_implementation)
+
+    def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
+        """The tokens before the last supervised stretch of each row, and that stretch."""
+        texts = unpadded(batch["input_ids"], batch["attention_mask"])
+        if "labels" not in batch:
+            return texts, []
+        prompts, answers = [], []
+        for text, labels in zip(texts, batch["labels"].tolist(), strict=True):
+            end = max((i + 1 for i in range(len(text)) if labels[i] != IGNORE), default=len(text))
+            start = next((i + 1 for i in range(end - 1, -1, -1) if labels[i] == IGNORE), 0)
+            prompts.append(text[:start])
+            answers.append(text[start:end])
+        return prompts, answers
 
     def meter(self) -> Meter:
         return LanguageModelMeter()

@@ -8,13 +8,13 @@ from transformers import PreTrainedModel
 
 from ..contracts.batch import IGNORE, MODEL_INPUTS, Batch
 from ..contracts.errors import UserError
-from .finetuner import FineTuner
+from .generative import Generative, unpadded
 from .meters import LanguageModelMeter, Meter, token_columns
 from .regularizers.regularizer import Outputs
 from .scored import Scored
 
 
-class Seq2SeqLM(FineTuner):
+class Seq2SeqLM(Generative):
     """Fine-tunes a pretrained encoder-decoder (T5, BART, Marian and their kin) on the target tokens of each row.
 
     What the decoder reads are the targets shifted to the right by the loaded model's own class, since families differ
@@ -67,6 +67,12 @@ class Seq2SeqLM(FineTuner):
             return Outputs(logits, self.read.pop()), labels[self.kept], self.kept.nonzero()[:, 0]
         finally:
             self.kept = None
+
+    def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
+        """The encoder's tokens of each row, and its targets."""
+        labels = batch.get("labels")
+        answers = [] if labels is None else unpadded(labels, labels != IGNORE)
+        return unpadded(batch["input_ids"], batch["attention_mask"]), answers
 
     def meter(self) -> Meter:
         return LanguageModelMeter()
