@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from ..contracts.batch import IGNORE, Batch
+from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource
 from ..models.scored import Scored
 from .evaluation import (
@@ -28,19 +28,21 @@ from .frozen_feature_probe import FrozenFeatureProbe
 from .results import Results
 
 if TYPE_CHECKING:
-    from ..models.sequence_classifier import SequenceClassifier
+    from ..models.headed_encoder import HeadedEncoder
 
 
 class Baseline(Callback):
     """Evaluates the validation split before the first step.
 
-    A module that can do the task from the start (a language model) is its own reference, ``base``. The untrained head
-    of a classifier says nothing; its references are ``majority`` (the class frequencies of the training rows) and
-    ``probe`` (``FrozenFeatureProbe`` on the base's pooled features).
+    A module that can do the task from the start (a language model) is its own reference, ``base``. An untrained head
+    says nothing; its references are the target's best guess without a text, from the training rows (``majority`` by the
+    class frequencies, ``mean`` of a regression, ...), and where the target is a class ``probe`` (``FrozenFeatureProbe``
+    on what the head reads of the untouched base).
 
     Args:
         results: where the finding goes, shared with ``FinalEvaluation``.
-        probe_rows: at most about so many training rows fit the probe, taken at even distances.
+        probe_rows: at most about so many training rows (words, where those have the targets) fit the probe, taken at
+            even distances.
     """
 
     def __init__(self, results: Results | None = None, probe_rows: int = 20_000) -> None:
@@ -52,7 +54,7 @@ class Baseline(Callback):
         tuner = finetuner(pl_module)
         self.results.initial = InitialWeights(pl_module)
         if tuner.has_fresh_head:
-            self.results.references = self._references_of_a_classifier(trainer, pl_module)
+            self.results.references = self._references_of_a_fresh_head(trainer, pl_module)
         else:
             self.results.references = {"base": tuner.score}
         validation = split_loader(trainer, "validation")
@@ -65,64 +67,67 @@ class Baseline(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics(metrics, step=trainer.global_step)
 
-    def _references_of_a_classifier(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
+    def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
         train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None
         if train is None:
             self.results.notes.append(
-                "No majority class and no probe before training: the data module has no evaluation_loader('train')."
+                "No reference before training: the data module has no evaluation_loader('train')."
             )
             return {}
-        features, labels, counts = self._frozen_features(train, trainer, module, self.probe_rows)
+        tuner = cast("HeadedEncoder", module)
+        features, labels, every = self._frozen_features(train, trainer, module, self.probe_rows)
+        constant = tuner.constant(every.to(tuner.device))
+
+        def guess(batch: Batch) -> Scored:
+            return Scored.of(tuner.constant_logits(constant, batch), *tuner.targets(batch), tuner.likelihood)
+
+        if not tuner.probed:
+            return {tuner.guess: guess}
         validation = split_loader(trainer, "validation")
         held_out = None
         if validation is not None:
             held_out = self._frozen_features(validation, trainer, module, self.probe_rows)[:2]
-        probe = FrozenFeatureProbe(len(counts))
+        probe = FrozenFeatureProbe(tuner.outputs)
         probe.fit(features, labels, held_out)
-        # Half a row for a class without one: a log of zero would make the reference's NLL infinite.
-        log_frequencies = (counts.clamp(min=0.5) / counts.clamp(min=0.5).sum()).log()
-        tuner = cast("SequenceClassifier", module)
-
-        def majority(batch: Batch) -> Scored:
-            rows, targets = supervised_rows(batch)
-            return Scored.of(log_frequencies.expand(len(rows), -1), targets, rows)
 
         def frozen_probe(batch: Batch) -> Scored:
-            rows, targets = supervised_rows(batch)
-            logits = probe.logits(tuner.features(batch)[rows]).to(targets.device, torch.float32)
+            targets, rows = tuner.targets(batch)
+            logits = probe.logits(tuner.features(batch)).to(targets.device, torch.float32)
             return Scored.of(logits, targets, rows)
 
-        return {"majority": majority, "probe": frozen_probe}
+        return {tuner.guess: guess, "probe": frozen_probe}
 
     def _frozen_features(
         self, loader: Iterable[Batch], trainer: Trainer, module: LightningModule, cap: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [n, H] and labels [n] of at most about ``cap`` rows, and label counts [C] of all rows."""
-        tuner = cast("SequenceClassifier", module)
-        stride = self._batches_per_sampled_batch(loader, trainer.world_size, cap)
+        """Features [n, H] and targets [n, ...] of at most about ``cap`` positions, and all targets of the split.
+
+        A target that is not probed gives no features.
+        """
+        tuner = cast("HeadedEncoder", module)
+        stride = self._batches_per_sampled_batch(loader, trainer.world_size, cap, tuner)
         features, labels, every_label = [], [], []
         with undisturbed(module):
             for index, batch in enumerate(on_device(loader, trainer)):
-                rows, targets = supervised_rows(batch)
-                every_label.append(targets.cpu())
-                if index % stride == 0:
+                targets = tuner.targets(batch)[0].cpu()
+                every_label.append(targets)
+                if tuner.probed and index % stride == 0:
                     with trainer.precision_plugin.forward_context():
-                        found = tuner.features(batch)
-                    features.append(found[rows].float().cpu())
-                    labels.append(targets.cpu())
-        parts = gathered((torch.cat(features), torch.cat(labels), torch.cat(every_label)))
-        counts = torch.bincount(torch.cat([part[2] for part in parts]), minlength=len(tuner.labels))
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), counts.to(tuner.device)
+                        features.append(tuner.features(batch).float().cpu())
+                    labels.append(targets)
+        parts = gathered((features, labels, every_label))
+        every = torch.cat([batch for part in parts for batch in part[2]])
+        if not tuner.probed:
+            return torch.zeros(0), torch.zeros(0), every
+        return (
+            torch.cat([x for part in parts for x in part[0]]),
+            torch.cat([y for part in parts for y in part[1]]),
+            every,
+        )
 
     @staticmethod
-    def _batches_per_sampled_batch(loader: Iterable[Batch], ranks: int, cap: int) -> int:
+    def _batches_per_sampled_batch(loader: Iterable[Batch], ranks: int, cap: int, tuner: "HeadedEncoder") -> int:
         first = next(iter(islice(loader, 1)), None)
         if first is None or not isinstance(loader, torch.utils.data.DataLoader):
             return 1
-        return max(1, math.ceil(len(loader) * len(first["sample_id"]) * ranks / cap))
-
-
-def supervised_rows(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Rows that carry a class label, and the labels."""
-    rows = (batch["labels"] != IGNORE).nonzero().squeeze(1)
-    return rows, batch["labels"][rows]
+        return max(1, math.ceil(len(loader) * len(tuner.targets(first)[0]) * ranks / cap))

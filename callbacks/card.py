@@ -25,10 +25,26 @@ from .run_record import RunRecord
 from .tensor_board import as_code, tensorboard_loggers
 
 WIDTH = 100
-REFERENCES = {"majority": "majority class", "probe": "frozen-feature probe", "base": "base, before training"}
+REFERENCES = {
+    "majority": "majority class",
+    "frequencies": "label frequencies",
+    "mean": "mean of the training rows",
+    "uniform": "uniform guess",
+    "probe": "frozen-feature probe",
+    "base": "base, before training",
+}
 METRICS = {
+    "f1": "F1",
+    "precision": "precision",
+    "recall": "recall",
     "accuracy": "accuracy",
+    "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
+    "subset_accuracy": "subset acc.",
+    "mse": "MSE",
+    "r2": "R²",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
     "bits_per_char": "bits/char",
     "nll": "NLL",
     "perplexity": "perplexity",
@@ -112,6 +128,9 @@ def _scores(record: Record) -> Iterable[RenderableType]:
 def _differences(result: SplitResult, reference: str, names: list[str]) -> list[Text]:
     cells = []
     for name in names:
+        if name not in result.before[reference]:
+            cells.append(Text(number(None)))
+            continue
         change = result.after[name] - result.before[reference][name]
         better = change > 0 if name in MAXIMISED else change < 0
         style = "green" if better else "red" if change else ""

@@ -17,6 +17,17 @@ MODES: dict[str, Mode] = {
     "ece": "min",
     "bits_per_char": "min",
     "bits_per_byte": "min",
+    "precision": "max",
+    "recall": "max",
+    "f1": "max",
+    "micro_f1": "max",
+    "subset_accuracy": "max",
+    "mean_average_precision": "max",
+    "mse": "min",
+    "mae": "min",
+    "r2": "max",
+    "pearson": "max",
+    "spearman": "max",
 }
 
 

@@ -30,8 +30,8 @@ def audit_split(
     Returns:
         ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets and their share of the tokens,
         ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens), with
-        classes ``labels``, and where the template shortens prompts ``shortened`` (rows that lost prompt tokens). A row
-        that was cut into windows lost nothing.
+        classes ``labels``, where the template shortens prompts ``shortened`` (rows that lost prompt tokens), and where
+        words are tagged ``cut_words`` (words beyond the context). A row that was cut into windows lost nothing.
     """
     if not len(samples):
         empty = dict.fromkeys(QUANTILES, 0)
@@ -64,6 +64,8 @@ def audit_split(
         shortened = values(samples, "shortened")[first]
         audit["shortened"] = int((shortened > 0).sum())
         audit["truncated"] = float((shortened > 0).mean())
+    if "cut_words" in samples.column_names:
+        audit["cut_words"] = int(values(samples, "cut_words").sum())
     return audit
 
 
@@ -89,6 +91,7 @@ def render_report(report: Mapping[str, Any]) -> str:
     lines += _labels(splits)
     lines += _scored(splits)
     lines += _shortened(splits)
+    lines += _cut_words(splits)
     lines += _dropped(splits)
     lines.append(_fold("  duplicates  " + _duplicates(report["duplicates"])))
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
@@ -129,6 +132,11 @@ def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _scored(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     shares = [f"{split} {audit['chars_scored_share']:.2%}" for split, audit in splits.items() if "chars" in audit]
     return [f"  characters scored  {', '.join(shares)}"] if shares else []
+
+
+def _cut_words(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = [f"{split} {audit['cut_words']:,}" for split, audit in splits.items() if audit.get("cut_words")]
+    return [f"  words beyond the context, not tagged  {', '.join(found)}"] if found else []
 
 
 def _shortened(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -7,13 +7,14 @@ from transformers import PreTrainedTokenizerBase
 
 from ..contracts.errors import UserError
 from .rejections import BadRow
-from .template import Example, Template, column, text_column
+from .template import Example, column, text_column
+from .text_pair import TextPair
 
 UNLABELLED = 0
 """The label of rows to predict: a stand-in that means nothing, so that losses computed by the way stay finite."""
 
 
-class Classification(Template):
+class Classification(TextPair):
     """A text column, perhaps a second one, and a label.
 
     Classes are known by name: from ``names``, else from the ``label_text`` column where a row has it, else the label
@@ -38,19 +39,14 @@ class Classification(Template):
     ) -> None:
         if names is not None and (repeated := [name for name, count in Counter(names).items() if count > 1]):
             raise UserError(f"data.template: names lists {repeated[0]!r} more than once.")
-        self.text = text
-        self.text_pair = text_pair
+        super().__init__(text, text_pair)
         self.label = label
         self.label_text = label_text
         self.names = names
 
-    def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
-        example: Example = {"text": text_column(fields, self.text)}
-        if self.text_pair is not None:
-            example["text_pair"] = text_column(fields, self.text_pair)
-        if labelled:
-            example["number"], example["name"] = self._label(fields)
-        return example
+    def read_target(self, fields: Mapping[str, object]) -> Example:
+        number, name = self._label(fields)
+        return {"number": number, "name": name}
 
     def _label(self, fields: Mapping[str, object]) -> tuple[int | None, str]:
         value = column(fields, self.label)
@@ -107,37 +103,8 @@ class Classification(Template):
             for row in examples
         ]
 
-    def texts(self, example: Example) -> tuple[str, ...]:
-        return (example["text"], example["text_pair"]) if self.text_pair is not None else (example["text"],)
-
-    def encode(
-        self,
-        examples: Sequence[Example],
-        tokenizer: PreTrainedTokenizerBase,
-        context: int,
-        label_names: list[str] | None,
-    ) -> list[Example]:
-        index = {name: position for position, name in enumerate(label_names or [])}
-        pairs = [example["text_pair"] for example in examples] if self.text_pair is not None else None
-        texts = [example["text"] for example in examples]
-        encoded = tokenizer(texts, pairs, verbose=False)
-        segments = pairs is not None and marks_segments(tokenizer)
-        samples: list[Example] = []
-        for row, example in enumerate(examples):
-            label = index[example["name"]] if "name" in example else UNLABELLED
-            own = {name: encoded[name][row] for name in ("input_ids", *(["token_type_ids"] if segments else []))}
-            size = len(own["input_ids"])
-            if size > context:
-                pair = pairs[row] if pairs is not None else None
-                cut = tokenizer(texts[row], pair, truncation=True, max_length=context)
-                own = {name: cut[name] for name in own}
-            samples.append({"row": row, "labels": label, "supervised": 1, "full_tokens": size, **own})
-        return samples
+    def encode_target(self, example: Example, index: Mapping[str, int]) -> int:
+        return index[example["name"]] if "name" in example else UNLABELLED
 
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
         return f"{tokenizer.decode(sample['input_ids'])} => «{(label_names or [])[sample['labels']]}»"
-
-
-def marks_segments(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the second text of a pair has another segment id than the first, as encoders like BERT want it."""
-    return 1 in tokenizer("a", "b").get("token_type_ids", [])

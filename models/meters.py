@@ -6,7 +6,14 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric, SumMetric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError, MulticlassF1Score
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassF1Score,
+    MultilabelAveragePrecision,
+    MultilabelExactMatch,
+    MultilabelF1Score,
+)
 
 from ..contracts.batch import Batch
 from .losses import SUM_DTYPE
@@ -63,6 +70,50 @@ class ClassificationMeter(Meter):
             "macro_f1": self.macro_f1.compute().item(),
             "ece": self.ece.compute().item(),
         }
+
+
+class MultiLabelMeter(Meter):
+    """nll of a row's answers together, micro- and macro-F1 and subset accuracy (all answers of a row right) at a
+    threshold of one half, and the mean over labels of the average precision.
+
+    Args:
+        labels: how many.
+    """
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.micro_f1 = MultilabelF1Score(labels, average="micro")
+        self.macro_f1 = MultilabelF1Score(labels, average="macro")
+        self.subset_accuracy = MultilabelExactMatch(labels)
+        self.mean_average_precision = MultilabelAveragePrecision(labels, average="macro")
+
+    def metrics(self) -> dict[str, Metric]:
+        return {name: metric for name, metric in self.named_children() if name not in ("nll", "tokens")}  # pyright: ignore[reportReturnType]
+
+    def update(self, scored: Scored, batch: Batch) -> None:
+        super().update(scored, batch)
+        probabilities = scored.logits.float().sigmoid()
+        for metric in self.metrics().values():
+            metric.update(probabilities, scored.targets)
+
+    def compute(self) -> dict[str, float]:
+        found = {name: metric.compute().item() for name, metric in self.metrics().items()}
+        return {"nll": self.mean_nll()} | {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+class ChoiceMeter(Meter):
+    """nll and accuracy, whatever the number of choices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right = double_sum()
+
+    def update(self, scored: Scored, batch: Batch) -> None:
+        super().update(scored, batch)
+        self.right.update((scored.logits.argmax(-1) == scored.targets).sum())
+
+    def compute(self) -> dict[str, float]:
+        return {"nll": self.mean_nll(), "accuracy": (self.right.compute() / self.tokens.compute()).item()}
 
 
 class LanguageModelMeter(Meter):

@@ -9,10 +9,20 @@ from torch.utils.data import DataLoader
 
 from finelab.contracts.batch import IGNORE
 from finelab.data.collate import PadCollator
-from finelab.models import Seq2SeqLM
+from finelab.data.multiple_choice import ChoiceCollator
+from finelab.models import (
+    MultiLabelClassifier,
+    MultipleChoice,
+    Seq2SeqLM,
+    SequenceClassifier,
+    SequenceRegressor,
+    TokenClassifier,
+)
 
 PAD = 0
-COLLATORS = {}
+LABELS = ["a", "b", "c"]
+TAGS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+COLLATORS = {"choice": ChoiceCollator}
 
 
 def lora(**options):
@@ -23,10 +33,35 @@ def _seq2seq(ids, random):
     return {"labels": random.integers(0, 256, 3 + len(ids) % 4)}
 
 
-MAKERS = {"seq2seq": _seq2seq}
+def _tags(ids, random):
+    return {"labels": np.where(random.random(len(ids)) < 0.3, IGNORE, random.integers(0, len(TAGS), len(ids)))}
+
+
+def _choices(ids, random):
+    """Two to four choices of different lengths."""
+    sizes = random.integers(2, 7, 2 + len(ids) % 3)
+    own = {"input_ids": random.integers(0, 256, int(sizes.sum())), "choice_tokens": sizes}
+    return own | {"labels": int(random.integers(0, len(sizes)))}
+
+
+MAKERS = {
+    "class": lambda ids, random: {"labels": int(random.integers(0, len(LABELS)))},
+    "seq2seq": _seq2seq,
+    "tokens": _tags,
+    "words": _tags,
+    "regression": lambda ids, random: {"labels": float(random.normal(1.0, 2.0))},
+    "multi_label": lambda ids, random: {"labels": random.integers(0, 2, len(LABELS))},
+    "choice": _choices,
+}
 
 MODELS = {
+    "class": functools.partial(SequenceClassifier, "tiny://bert", labels=LABELS),
     "seq2seq": functools.partial(Seq2SeqLM, "tiny://t5"),
+    "tokens": functools.partial(TokenClassifier, "tiny://bert", labels=TAGS),
+    "words": functools.partial(TokenClassifier, "tiny://bert", labels=["noun", "verb", "other", "name", "sign"]),
+    "regression": functools.partial(SequenceRegressor, "tiny://bert"),
+    "multi_label": functools.partial(MultiLabelClassifier, "tiny://bert", labels=LABELS),
+    "choice": functools.partial(MultipleChoice, "tiny://bert"),
 }
 KINDS = list(MODELS)
 
@@ -57,7 +92,7 @@ def loader(kind, micro, rows=8, more=0):
 
 def widened(batch, kind, more):
     fillers = {"input_ids": PAD, "attention_mask": 0}
-    if kind in ("seq2seq", "tokens"):
+    if kind in ("seq2seq", "tokens", "words"):
         fillers["labels"] = IGNORE
     pad = torch.nn.functional.pad
     return {name: pad(x, (0, more), value=fillers[name]) if name in fillers else x for name, x in batch.items()}

@@ -1,0 +1,139 @@
+"""Metrics of entities, numbers, label sets and choices against seqeval, scipy and scikit-learn."""
+
+import math
+import random
+
+import pytest
+import torch
+from scipy import stats
+from seqeval.metrics import f1_score as entity_f1
+from seqeval.metrics import precision_score as entity_precision
+from seqeval.metrics import recall_score as entity_recall
+from seqeval.metrics.sequence_labeling import get_entities
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score
+
+from finelab.models.likelihoods import Bernoulli, Gaussian
+from finelab.models.meters import ChoiceMeter, MultiLabelMeter
+from finelab.models.multiple_choice import IMPOSSIBLE
+from finelab.models.regression_meter import RegressionMeter
+from finelab.models.scored import Scored
+from finelab.models.span_meter import SpanMeter, is_bio, spans
+
+TAGS = ["O", "B-X", "I-X", "B-Y", "I-Y"]
+
+
+def made_up_tags(rows, seed):
+    chance = random.Random(seed)
+    return [[chance.choice(TAGS) for _ in range(chance.randint(1, 12))] for _ in range(rows)]
+
+
+def test_spans_are_those_of_seqeval_valid_or_not():
+    for tags in made_up_tags(500, 0):
+        expected = [(kind, start, end + 1) for kind, start, end in get_entities(tags)]
+        assert [tuple(span) for span in spans(tags)] == expected, tags
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (["I-X", "I-X", "O"], [("X", 0, 2)]),
+        (["B-X", "I-Y"], [("X", 0, 1), ("Y", 1, 2)]),
+        (["B-X", "B-X"], [("X", 0, 1), ("X", 1, 2)]),
+        (["O", "O"], []),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value[:1], list) else None,
+)
+def test_spans_of_known_cases(tags, expected):
+    assert [tuple(span) for span in spans(tags)] == expected
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_span_meter_is_seqeval_whatever_the_batch(size):
+    true = made_up_tags(60, 1)
+    chance = random.Random(2)
+    found = [[tag if chance.random() < 0.7 else chance.choice(TAGS) for tag in row] for row in true]
+    meter = SpanMeter(TAGS)
+    for start in range(0, 60, size):
+        targets, logits, rows = [], [], []
+        for row, (real, guess) in enumerate(zip(true[start : start + size], found[start : start + size], strict=True)):
+            targets += [TAGS.index(tag) for tag in real]
+            logits += [[5.0 * (tag == other) for other in TAGS] for tag in guess]
+            rows += [row] * len(real)
+        meter.update(Scored.of(torch.tensor(logits), torch.tensor(targets), torch.tensor(rows)), {})
+    metrics = meter.compute()
+    assert metrics["precision"] == pytest.approx(entity_precision(true, found))
+    assert metrics["recall"] == pytest.approx(entity_recall(true, found))
+    assert metrics["f1"] == pytest.approx(entity_f1(true, found))
+    words = [(a, b) for real, guess in zip(true, found, strict=True) for a, b in zip(real, guess, strict=True)]
+    assert metrics["accuracy"] == pytest.approx(sum(a == b for a, b in words) / len(words))
+
+
+def test_nothing_there_and_nothing_found_count_as_zero():
+    meter = SpanMeter(TAGS)
+    meter.update(Scored.of(torch.eye(5)[:1] * 9, torch.tensor([0]), torch.tensor([0])), {})
+    assert {name: value for name, value in meter.compute().items() if name != "nll"} == {
+        "accuracy": 1.0,
+        "precision": 0.0,
+        "recall": 0.0,
+        "f1": 0.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [(["O", "B-X", "I-X"], True), (["B-X"], True), (["O"], False), (["NOUN", "O"], False), (["O", "B-"], False)],
+    ids=str,
+)
+def test_bio_is_told_from_plain_tags(tags, expected):
+    assert is_bio(tags) == expected
+
+
+def test_regression_meter_against_scipy_with_ties_and_a_large_mean():
+    generator = torch.Generator().manual_seed(0)
+    y = (torch.randn(50, generator=generator) * 3).round() + 1000
+    p = y + torch.randn(50, generator=generator)
+    meter = RegressionMeter()
+    for rows in torch.arange(50).split(7):
+        meter.update(Scored.of(p[rows, None], y[rows], rows, Gaussian()), {})
+    found = meter.compute()
+    y, p = y.double().numpy(), p.double().numpy()
+    assert found["mse"] == pytest.approx(((p - y) ** 2).mean())
+    assert found["mae"] == pytest.approx(abs(p - y).mean())
+    assert found["nll"] == pytest.approx(found["mse"] / 2 + 0.5 * math.log(2 * math.pi), rel=1e-6)
+    assert found["r2"] == pytest.approx(r2_score(y, p))
+    assert found["pearson"] == pytest.approx(stats.pearsonr(p, y).statistic)
+    assert found["spearman"] == pytest.approx(stats.spearmanr(p, y).statistic)
+
+
+def test_a_constant_prediction_has_no_correlation():
+    meter = RegressionMeter()
+    y = torch.tensor([1.0, 2.0, 3.0])
+    meter.update(Scored.of(torch.full((3, 1), 2.0), y, torch.arange(3), Gaussian()), {})
+    found = meter.compute()
+    assert found.keys() == {"nll", "mse", "mae", "r2"}
+    assert found["r2"] == pytest.approx(0.0)
+
+
+def test_multi_label_meter_against_scikit_learn():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(50, 4, generator=generator), torch.randint(0, 2, (50, 4), generator=generator)
+    meter = MultiLabelMeter(4)
+    for rows in torch.arange(50).split(7):
+        meter.update(Scored.of(logits[rows], targets[rows], rows, Bernoulli()), {})
+    found, guess = meter.compute(), logits > 0
+    assert found["nll"] == pytest.approx(Bernoulli().nll(logits, targets).mean().item(), rel=1e-6)
+    assert found["micro_f1"] == pytest.approx(f1_score(targets, guess, average="micro"))
+    assert found["macro_f1"] == pytest.approx(f1_score(targets, guess, average="macro"))
+    assert found["subset_accuracy"] == pytest.approx(accuracy_score(targets, guess))
+    assert found["mean_average_precision"] == pytest.approx(average_precision_score(targets, logits), abs=1e-6)
+
+
+def test_choices_that_are_not_there_are_never_chosen():
+    logits = torch.tensor([[-3.0, -2.0, IMPOSSIBLE], [0.0, 1.0, 2.0]])
+    meter = ChoiceMeter()
+    meter.update(Scored.of(logits, torch.tensor([1, 0]), torch.arange(2)), {})
+    found = meter.compute()
+    assert found["accuracy"] == 0.5
+    first = math.log(1 + math.exp(-1))
+    second = math.log(1 + math.exp(1) + math.exp(2))
+    assert found["nll"] == pytest.approx((first + second) / 2, rel=1e-6)
