@@ -1,10 +1,15 @@
 """One measurement for ``peers.py``: trains one side in this process and prints a line of JSON.
 
-Alike, from configs/sst2_lora.yaml: rows, tokenizer, base and its loading, mean pooling over real tokens with dropout
-and one linear layer, LoRA (modules, rank, scale, dropout), rate and decay of AdamW, linear schedule, clipping at 1,
-batches of 32, bfloat16 autocast over float32 weights, dynamic padding, rows of like length together, no worker
+sst2. Alike, from configs/sst2_lora.yaml: rows, tokenizer, base and its loading, mean pooling over real tokens with
+dropout and one linear layer, LoRA (modules, rank, scale, dropout), rate and decay of AdamW, linear schedule, clipping
+at 1, batches of 32, bfloat16 autocast over float32 weights, dynamic padding, rows of like length together, no worker
 processes, no evaluation and no checkpoint. The peer's model is a small module around the same PEFT backbone rather than
 ``BertForSequenceClassification``, whose head pools otherwise: so both do the same arithmetic on a batch.
+
+alpaca. Alike, from ``Recipe.alpaca``: LoRA, rate and decay of AdamW, schedule, clipping, batches of 16, float32, rows
+of like length together. finelab tokenizes the rows (``prepare``), and TRL takes these very tokens and masks, so that
+both learn the same answers. TRL's default of recomputing activations is off; its loss at supervised positions, and the
+entropy and accuracy that it always takes of them, are as it comes.
 
 finelab runs as ``finelab fit`` runs it, with its logger and the standard callbacks that act at every step; those that
 only evaluate, draw and write before and after training are left out. The peer is at its best: no report, no progress
@@ -24,7 +29,7 @@ import pstats
 import tempfile
 from pathlib import Path
 
-from peers import SIDES, Task
+from peers import BENCHMARKS, Task
 from peers_common import Meter, Recipe, Side
 from torch.profiler import ProfilerActivity, profile
 
@@ -40,9 +45,13 @@ def side_called(name: str) -> type[Side]:
         from peers_finelab import FinelabSide
 
         return FinelabSide
-    from peers_transformers import PeerSide
+    if name == "trl":
+        from peers_trl import TrlSide
 
-    return PeerSide
+        return TrlSide
+    from peers_transformers import TransformersSide
+
+    return TransformersSide
 
 
 def write_profile(side: Side, file: Path) -> None:
@@ -61,22 +70,26 @@ def write_profile(side: Side, file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run by peers.py.")
-    parser.add_argument("side", choices=SIDES)
+    parser.add_argument("side", choices=["prepare", *{side for one in BENCHMARKS.values() for side in one.sides}])
     parser.add_argument("task", type=lambda text: Task(**json.loads(text)))
     options = parser.parse_args()
     task: Task = options.task
+    result = {}
     with tempfile.TemporaryDirectory() as scratch:
-        side = side_called(options.side)(task, Recipe.shipped(), Path(scratch))
-        side.train(Meter(), WARM_STEPS)
-        if task.profile:
-            write_profile(side, Path(task.profile))
-            result = {}
+        if options.side == "prepare":
+            from peers_finelab import write_tokens
+
+            write_tokens(task, Recipe.of(task), Path(scratch))
         else:
-            meter = Meter()
-            supervised = side.train(meter)
-            result = meter.result(examples=supervised)  # one label a row
-            result |= {"supervised_tokens": supervised, "trainable_parameters": side.trainable_parameters()}
-            result["validation_accuracy"] = side.accuracy()
+            side = side_called(options.side)(task, Recipe.of(task), Path(scratch))
+            side.train(Meter(), WARM_STEPS)
+            if task.profile:
+                write_profile(side, Path(task.profile))
+            else:
+                meter = Meter()
+                examples, supervised = side.train(meter)
+                result = meter.result(examples, supervised) | {"trainable_parameters": side.trainable_parameters()}
+                result[BENCHMARKS[task.name].quality] = side.quality()
     print(json.dumps(result))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import torch
@@ -25,16 +25,33 @@ CLIP = 1.0
 
 @dataclass(frozen=True)
 class Recipe:
-    """What both sides train, read from the configuration that finelab ships."""
+    """What both sides train."""
 
     lora: dict[str, Any]
     optimizer: dict[str, Any]
     warmup: float
     context: int
     batch_size: int
+    precision: Literal["bf16-mixed", "32-true"]
 
     @classmethod
-    def shipped(cls) -> "Recipe":
+    def of(cls, task: Task) -> "Recipe":
+        return cls.sst2() if task.name == "sst2" else cls.alpaca()
+
+    @classmethod
+    def alpaca(cls) -> "Recipe":
+        return cls(
+            lora={"r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "target_modules": "all-linear"},
+            optimizer={"lr": 1.0e-3, "weight_decay": 0.01, "fused": True},
+            warmup=0.06,
+            context=256,
+            batch_size=16,
+            precision="32-true",
+        )
+
+    @classmethod
+    def sst2(cls) -> "Recipe":
+        """From the configuration that finelab ships."""
         config = yaml.safe_load((files("finelab.configs") / "sst2_lora.yaml").read_text())
         model, data = config["model"]["init_args"], config["data"]["init_args"]
         return cls(
@@ -43,6 +60,7 @@ class Recipe:
             warmup=model["schedule"]["init_args"]["warmup"],
             context=data["context"],
             batch_size=data["batch_size"],
+            precision="bf16-mixed",
         )
 
 
@@ -70,7 +88,7 @@ class Meter:
         self.steps += 1
         self.padded_tokens += input_ids.numel()
 
-    def result(self, examples: int) -> dict[str, Any]:
+    def result(self, examples: int, supervised: int) -> dict[str, Any]:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         return {
             "examples": examples,
@@ -79,6 +97,9 @@ class Meter:
             "train_seconds": self.seconds,
             "examples_per_second": examples / self.seconds,
             "examples_per_cpu_second": examples / self.cpu_seconds,
+            "supervised_tokens": supervised,
+            "supervised_tokens_per_second": supervised / self.seconds,
+            "supervised_tokens_per_cpu_second": supervised / self.cpu_seconds,
             "peak_mib": peak / 2**20,
             "growth_mib": (peak - self.resident) / 2**20,
             "threads": torch.get_num_threads(),
@@ -98,12 +119,12 @@ class Side(ABC):
         self.task, self.recipe, self.scratch = task, recipe, scratch
 
     @abstractmethod
-    def train(self, meter: Meter, steps: int | None = None) -> int:
-        """Train a new model for some steps, or over all of the task; returns the supervised tokens."""
+    def train(self, meter: Meter, steps: int | None = None) -> tuple[int, int]:
+        """Train a new model for some steps, or over all of the task; returns examples and supervised tokens of all."""
 
     @abstractmethod
-    def accuracy(self) -> float:
-        """Of the model trained last, on the validation rows."""
+    def quality(self) -> float:
+        """Of the model trained last, on the validation rows: accuracy, or nats a supervised token."""
 
     @abstractmethod
     def trainable_parameters(self) -> int:

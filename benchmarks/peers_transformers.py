@@ -41,6 +41,31 @@ class PeerClassifier(nn.Module):
         return {"loss": nn.functional.cross_entropy(logits.float(), labels), "logits": logits}
 
 
+def arguments(task: Task, recipe: Recipe, scratch: Path, steps: int | None) -> dict[str, Any]:
+    """Of Hugging Face's Trainer and its kin, at their best."""
+    return {
+        "output_dir": str(scratch / "peer"),
+        "max_steps": steps or -1,
+        "num_train_epochs": task.epochs,
+        "per_device_train_batch_size": recipe.batch_size,
+        "learning_rate": recipe.optimizer["lr"],
+        "weight_decay": recipe.optimizer["weight_decay"],
+        "max_grad_norm": CLIP,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": recipe.warmup,  # under 1 it is a share of all steps
+        "bf16": recipe.precision == "bf16-mixed",
+        "use_cpu": True,
+        "train_sampling_strategy": "group_by_length",
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+        "logging_steps": 100,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+    }
+
+
 class Clock(TrainerCallback):
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
@@ -52,7 +77,7 @@ class Clock(TrainerCallback):
         self.meter.stop()
 
 
-class PeerSide(Side):
+class TransformersSide(Side):
     def __init__(self, task: Task, recipe: Recipe, scratch: Path) -> None:
         super().__init__(task, recipe, scratch)
         set_verbosity_error()
@@ -69,14 +94,14 @@ class PeerSide(Side):
             for ids, mask, row in zip(tokens["input_ids"], tokens["attention_mask"], rows, strict=True)
         ]
 
-    def train(self, meter: Meter, steps: int | None = None) -> int:
+    def train(self, meter: Meter, steps: int | None = None) -> tuple[int, int]:
         set_seed(1)
         base = load(self.task.base, "encoder", Loading()).model
         width = base.config.hidden_size
         adapted = get_peft_model(base, LoraConfig(**self.recipe.lora))
         self.trainer = Trainer(
             PeerClassifier(adapted, width, self.classes, meter),
-            self.arguments(steps),
+            TrainingArguments(**arguments(task=self.task, recipe=self.recipe, scratch=self.scratch, steps=steps)),
             DataCollatorWithPadding(self.tokenizer),
             self.rows["train"],  # pyright: ignore[reportArgumentType] - a list is a data set to torch
             self.rows["validation"],  # pyright: ignore[reportArgumentType]
@@ -84,35 +109,13 @@ class PeerSide(Side):
             callbacks=[Clock(meter)],
         )
         self.trainer.train()
-        return len(self.rows["train"]) * self.task.epochs
-
-    def arguments(self, steps: int | None) -> TrainingArguments:
-        return TrainingArguments(
-            output_dir=str(self.scratch / "peer"),
-            max_steps=steps or -1,
-            num_train_epochs=self.task.epochs,
-            per_device_train_batch_size=self.recipe.batch_size,
-            learning_rate=self.recipe.optimizer["lr"],
-            weight_decay=self.recipe.optimizer["weight_decay"],
-            max_grad_norm=CLIP,
-            lr_scheduler_type="linear",
-            warmup_steps=self.recipe.warmup,  # under 1 it is a share of all steps
-            bf16=True,
-            use_cpu=True,
-            train_sampling_strategy="group_by_length",
-            dataloader_num_workers=0,
-            dataloader_pin_memory=False,
-            logging_steps=100,
-            report_to="none",
-            disable_tqdm=True,
-            eval_strategy="no",
-            save_strategy="no",
-        )
+        examples = len(self.rows["train"]) * self.task.epochs
+        return examples, examples  # one label a row
 
     def trainable_parameters(self) -> int:
         return self.trainer.get_num_trainable_parameters()
 
-    def accuracy(self) -> float:
+    def quality(self) -> float:
         return float(self.trainer.evaluate()["eval_accuracy"])
 
 
