@@ -41,8 +41,11 @@ class TrlSide(Side):
             callbacks=[Clock(meter)],
         )
         model: Any = self.trainer.model
-        model.register_forward_pre_hook(lambda _, args, inputs: meter.count(inputs["input_ids"]), with_kwargs=True)
+        hook = model.register_forward_pre_hook(
+            lambda _, args, inputs: meter.count(inputs["input_ids"]), with_kwargs=True
+        )
         self.trainer.train()
+        hook.remove()
         supervised = sum(label != IGNORE for row in self.rows["train"] for label in row["labels"][1:])
         return len(self.rows["train"]) * self.task.epochs, supervised * self.task.epochs
 

@@ -31,6 +31,8 @@ class Conversation(Template):
         chat_template: Jinja text in the place of the tokenizer's own.
     """
 
+    packable = True
+
     def __init__(
         self,
         supervise: Supervise = "assistant",

@@ -1,15 +1,25 @@
-"""The benchmark against Hugging Face's Trainer runs: both sides learn the same rows, and the results are whole."""
+"""The benchmarks against other trainers run: both sides learn the same rows, and the results are whole."""
 
 import importlib.util
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "peers.py"
-ROWS = 64
+
+
+def benchmarks():
+    specification = importlib.util.spec_from_file_location("peers", SCRIPT)
+    sys.modules["peers"] = module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.BENCHMARKS
+
+
+BENCHMARKS = benchmarks()
 
 
 def peers(*arguments: str, python: tuple[str, ...] = ()) -> str:
@@ -25,19 +35,25 @@ def test_help_needs_no_torch():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate (extra: bench) is not installed")
-def test_both_sides_train_the_same_rows(tmp_path, shared_data):
+@pytest.mark.parametrize(
+    ("task", "base", "folder", "rows"),
+    [("sst2", "tiny://bert", "sst2", 64), ("alpaca", "tiny://llama", "alpaca_demo", 80)],
+)
+def test_both_sides_train_the_same_rows(tmp_path, shared_data, task, base, folder, rows):
+    benchmark = BENCHMARKS[task]
+    if find_spec(benchmark.needs) is None:
+        pytest.skip(f"{benchmark.needs} (extra: bench) is not installed")
     file = tmp_path / "peers.json"
-    options = ["--base", "tiny://bert", "--rows", str(ROWS), "--repeats", "1", "--threads", "1"]
-    shown = peers(*options, "--data", str(shared_data("sst2")), "--output", str(file))
+    options = [task, "--base", base, "--rows", str(rows), "--repeats", "1", "--threads", "1"]
+    shown = peers(*options, "--data", str(shared_data(folder)), "--output", str(file))
     content = json.loads(file.read_text())
-    ours, theirs = (content["measurements"][side][0] for side in ("finelab", "peer"))
-    assert ours["examples"] == theirs["examples"] == ROWS
-    assert ours["steps"] == theirs["steps"] == ROWS // 32
-    assert ours["trainable_parameters"] == theirs["trainable_parameters"]
+    ours, theirs = (content["measurements"][side][0] for side in benchmark.sides)
+    for same in ("examples", "steps", "supervised_tokens", "trainable_parameters"):
+        assert ours[same] == theirs[same] > 0
+    assert ours["examples"] == rows if task == "sst2" else ours["supervised_tokens"] > 10 * ours["examples"]
     assert ours["threads"] == theirs["threads"] == 1
-    ratio = content["ratios"]["examples_per_second"]
-    assert ratio == pytest.approx(ours["examples_per_second"] / theirs["examples_per_second"])
-    assert f"{ratio:.3f}" in shown
-    assert str(shared_data("sst2")) not in file.read_text()
-    assert content["task"]["data"] == "sst2"
+    unit = f"{benchmark.unit}_per_second"
+    assert content["ratios"][unit] == pytest.approx(ours[unit] / theirs[unit])
+    assert f"{content['ratios'][unit]:.3f}" in shown
+    assert str(shared_data(folder)) not in file.read_text()
+    assert content["task"]["data"] == folder
