@@ -48,7 +48,7 @@ class FinelabSide(Side):
     def __init__(self, task: Task, recipe: Recipe, scratch: Path) -> None:
         super().__init__(task, recipe, scratch)
         self.data = data_of(task, recipe, scratch)
-        self.trainer = TRAINER | {"precision": recipe.precision}
+        self.trainer: dict[str, Any] = TRAINER | {"precision": recipe.precision}
 
     def model(self) -> FineTuner:
         lora, optimizer = LoraConfig(**self.recipe.lora), partial(torch.optim.AdamW, **self.recipe.optimizer)
