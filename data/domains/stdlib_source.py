@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from ..duplicates import near_pairs, text_key
+from ..duplicates import text_key
 from ..rejections import Reject, Row
 from ..sources import Source
 from .areas import AREA_OF, AREAS, area_of
 from .docstrings import Docstring, module_files, names_pattern, read_docstrings
+from .overlap import near_pairs
 
 FRACTIONS = {"test": 0.1, "validation": 0.1}
 FEWEST_WORDS = 5
