@@ -13,6 +13,8 @@ from .template import Template
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "max": 1.0}
 WIDTH = 98
 LABELS_SHOWN = 12
+MOST_LINES = 19
+BARS = 24
 
 
 def audit_split(
@@ -43,6 +45,7 @@ def audit_split(
             "supervised_share": 0.0,
             "length": empty,
             "truncated": 0.0,
+            "histogram": {"width": 1, "counts": []},
         }
     _, first = np.unique(values(samples, "row"), return_index=True)
     lengths = values(samples, "full_tokens")[first]
@@ -54,12 +57,18 @@ def audit_split(
         "tokens": tokens,
         "supervised": supervised,
         "supervised_share": supervised / tokens,
-        "length": {name: int(np.quantile(lengths, q, method="higher")) for name, q in QUANTILES.items()},
+        "length": quantiles(lengths),
         "truncated": float((lengths > context).mean()) if template.cuts else 0.0,
     }
     if label_names is not None:
         counts = template.label_counts(flat_values(samples, "labels"), len(label_names))
         audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
+    audit["histogram"] = histogram(lengths)
+    if "prompt_tokens" in samples.column_names:
+        audit["prompt_length"] = quantiles(values(samples, "prompt_tokens"))
+        audit["answer_length"] = quantiles(values(samples, "supervised"))
+    if not template.cuts:
+        audit["cut_documents"] = int((np.unique(values(samples, "row"), return_counts=True)[1] > 1).sum())
     if "shortened" in samples.column_names:
         shortened = values(samples, "shortened")[first]
         audit["shortened"] = int((shortened > 0).sum())
@@ -80,6 +89,29 @@ def flat_values(samples: Dataset, name: str) -> np.ndarray:
     return (column.flatten() if pyarrow.types.is_list(column.type) else column).to_numpy()
 
 
+def quantiles(lengths: np.ndarray) -> dict[str, int]:
+    return {name: int(np.quantile(lengths, q, method="higher")) for name, q in QUANTILES.items()}
+
+
+def histogram(lengths: np.ndarray) -> dict[str, Any]:
+    """How many rows have up to ``width``, up to ``2 * width`` ... tokens; the last bar holds all longer ones.
+
+    The bars reach to the 99th percentile, so that one extreme row does not flatten the others.
+    """
+    width = max(1, -(-int(np.quantile(lengths, 0.99, method="higher")) // (BARS - 1)))
+    bars = np.minimum((lengths - 1) // width, BARS - 1)
+    return {"width": width, "counts": np.bincount(bars, minlength=BARS).tolist()}
+
+
+def majority_baseline(audits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The most frequent class of the training rows and its share of each split; None without one label a row."""
+    counts = audits.get("train", {}).get("labels")
+    if not counts or any(sum(audit.get("labels", {}).values()) != audit["samples"] for audit in audits.values()):
+        return None
+    label = max(counts, key=lambda name: counts[name])
+    return {"label": label, "accuracy": {s: a["labels"][label] / max(1, a["samples"]) for s, a in audits.items()}}
+
+
 def render_report(report: Mapping[str, Any]) -> str:
     """The report as plain text, under 20 lines of a terminal of 100 columns."""
     splits: Mapping[str, Mapping[str, Any]] = report["splits"]
@@ -88,16 +120,26 @@ def render_report(report: Mapping[str, Any]) -> str:
         f"      {report['template']}, context {report['context']}, pad {report['pad']}; {report['cache']}",
         _table(splits),
     ]
-    lines += _labels(splits)
+    lines += _labels(splits, report["majority"])
     lines += _scored(splits)
     lines += _shortened(splits)
     lines += _cut_words(splits)
+    lines.append(_fold("  duplicates  " + _counted(report["duplicates"]["exact"])))
+    lines += _near(report["duplicates"])
+    lines += _conflicts(report)
+    lines += _suspicious(splits)
     lines += _dropped(splits)
-    lines.append(_fold("  duplicates  " + _duplicates(report["duplicates"])))
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines += [_fold(f"  note  {note}") for note in report["notes"]]
-    lines.append(_fold("  example  " + _middle(report["example"])))
-    return "\n".join(lines)
+    return _at_most(MOST_LINES, "\n".join(lines), _fold("  example  " + _middle(report["example"])))
+
+
+def _at_most(most: int, text: str, end: str) -> str:
+    lines, last = text.splitlines(), end.splitlines()
+    left = len(lines) + len(last) - most
+    if left > 0:
+        lines = [*lines[: -left - 1], f"  ... and {left + 1} lines more; finelab data report shows everything"]
+    return "\n".join([*lines, *last])
 
 
 def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
@@ -114,7 +156,7 @@ def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _labels(splits: Mapping[str, Mapping[str, Any]], majority: Mapping[str, Any] | None) -> list[str]:
     """The training counts, and of the other splits the rarest class: it limits what can be measured there."""
     lines = []
     rarest = []
@@ -126,7 +168,12 @@ def _labels(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
             lines.append(_fold(f"  labels  {split}: {text}{more}"))
         elif counts:
             rarest.append(f"{split}: {counts[-1][0]} {counts[-1][1]:,}")
-    return [*lines, *([_fold(f"  rarest label  {'; '.join(rarest)}")] if rarest else [])]
+    if rarest:
+        lines.append(_fold(f"  rarest label  {'; '.join(rarest)}"))
+    if majority is not None:
+        shares = ", ".join(f"{split} {share:.1%}" for split, share in majority["accuracy"].items())
+        lines.append(_fold(f"  always {majority['label']}  right in {shares}"))
+    return lines
 
 
 def _scored(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -154,12 +201,39 @@ def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def _duplicates(counts: Mapping[str, int]) -> str:
+def _counted(counts: Mapping[str, int]) -> str:
     found = [f"{where} {count:,}" for where, count in counts.items() if count]
     clean = [where for where, count in counts.items() if not count]
     if not found:
         return "none within or across splits"
     return "; ".join([*found, *([f"none {', '.join(clean)}"] if clean else [])])
+
+
+def _near(duplicates: Mapping[str, Any]) -> list[str]:
+    lines = []
+    if duplicates["near"] is not None:
+        lines.append(_fold(f"  near duplicates (from {duplicates['threshold']})  {_counted(duplicates['near'])}"))
+    if duplicates["dropped"]:
+        lines.append(f"  dropped  train {duplicates['dropped']:,} rows whose texts stand in another split")
+    return lines
+
+
+def _conflicts(report: Mapping[str, Any]) -> list[str]:
+    found = report["conflicts"]
+    if not found["texts"]:
+        return []
+    what = "conflicting labels" if report["label_names"] else "several answers"
+    where = f", first at {' and '.join(found['examples'][0]['where'][:2])}"
+    return [_fold(f"  {what}  {found['texts']:,} texts in {found['rows']:,} rows{where}")]
+
+
+def _suspicious(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = [
+        f"{split}: {finding['name']} {finding['rows']:,} (first {finding['where'][0]})"
+        for split, audit in splits.items()
+        for finding in audit["suspicious"]
+    ]
+    return [_fold(f"  suspicious  {'; '.join(found)}")] if found else []
 
 
 def _fold(text: str, lines: int = 2) -> str:

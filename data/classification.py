@@ -106,5 +106,8 @@ class Classification(TextPair):
     def encode_target(self, example: Example, index: Mapping[str, int]) -> int:
         return index[example["name"]] if "name" in example else UNLABELLED
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return (example["name"],)
+
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
         return f"{tokenizer.decode(sample['input_ids'])} => «{(label_names or [])[sample['labels']]}»"

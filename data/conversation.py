@@ -59,6 +59,9 @@ class Conversation(Template):
     def texts(self, example: Example) -> tuple[str, ...]:
         return tuple(turn["content"] for turn in example["turns"])
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return tuple(example["answers"])
+
     def supervised_texts(self, example: Example) -> tuple[str, ...]:
         turns = example["turns"] if self.supervise != "last" else []
         own = [turn["content"] for turn in turns if self.supervise == "everything" or turn["role"] == "assistant"]

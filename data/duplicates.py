@@ -54,8 +54,8 @@ class DuplicateReport(TypedDict):
     """What was found.
 
     ``exact`` and ``near``: ``within SPLIT`` -> rows (of near ones: distinct texts) that repeat an earlier row of their
-    split, and ``A in B`` -> distinct texts of ``A`` that also stand in ``B``. A text that is found exactly is not counted
-    as near. ``near`` is None where it was not looked for. ``dropped``: training rows that were removed.
+    split, and ``A in B`` -> distinct texts of ``A`` that also stand in ``B``. A text that is found exactly is not
+    counted as near. ``near`` is None where it was not looked for. ``dropped``: training rows that were removed.
     """
 
     threshold: float | None
@@ -76,7 +76,7 @@ def text_key(*texts: str) -> bytes:
     return hashlib.blake2b(normalised.encode(), digest_size=16).digest()
 
 
-def find_duplicates(splits: Mapping[str, Texts], settings: Duplicates) -> tuple[DuplicateReport, list[int]]:
+def find_duplicates(splits: Mapping[str, Texts], settings: Duplicates) -> tuple[DuplicateReport, set[int]]:
     """Look for repeated texts.
 
     Args:
@@ -91,7 +91,7 @@ def find_duplicates(splits: Mapping[str, Texts], settings: Duplicates) -> tuple[
     if settings.threshold is not None:
         search.near(settings.threshold)
     leaked = search.leaked if settings.action == "drop" else set()
-    dropped = [row for row, (split, key) in enumerate(search.keys_of("train")) if (split, key) in leaked]
+    dropped = {row for row, node in enumerate(search.keys_of("train")) if node in leaked}
     report = DuplicateReport(
         threshold=settings.threshold,
         action=settings.action,

@@ -30,8 +30,8 @@ class MixtureDataModule(LightningDataModule):
 
     Every source is a ``TextDataModule`` of its own: its tokens are cached and its rows audited as if it were alone.
 
-    Shares are ``n ** (1 / temperature)`` of the n training rows of each source (packed rows with ``loader.packing``), or
-    fixed ``weight``s. An epoch has as many rows as all sources have together; a source's quota of them is its share,
+    Shares are ``n ** (1 / temperature)`` of the n training rows of each source (packed rows with ``loader.packing``),
+    or fixed ``weight``s. An epoch has as many rows as all sources have together; a source's quota of them is its share,
     rounded (largest remainder). Proportions hold after every step, not on average (``MixtureOrder``); with
     ``loader.bucketing`` they hold per epoch, since rows of like length meet in a batch.
 

@@ -57,8 +57,10 @@ def near_pairs(texts: Sequence[str], splits: np.ndarray, threshold: float) -> It
 
 def jaccard(one: str, other: str) -> float:
     """The smallest of the columns' similarities."""
-    columns = zip(_bags(one), _bags(other), strict=True)
-    return min(len(a & b) / len(a | b) for a, b in columns)
+    mine, yours = _bags(one), _bags(other)
+    if len(mine) != len(yours):  # conversations of another number of turns
+        return 0.0
+    return min(len(a & b) / len(a | b) for a, b in zip(mine, yours, strict=True))
 
 
 @lru_cache(maxsize=1 << 14)

@@ -4,12 +4,13 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import datasketch
 import numpy as np
 import pyarrow
 import tokenizers
@@ -18,8 +19,9 @@ from datasets.utils import tqdm
 from lightning.pytorch import LightningDataModule
 
 from ..contracts.errors import UserError
-from .audit import audit_split, values
-from .duplicates import exact_duplicates, text_key
+from .audit import audit_split, majority_baseline, values
+from .duplicates import Duplicates, find_duplicates
+from .findings import Rows, find_conflicts, repeated_ids, suspicious
 from .rejections import BadRow, Rejections, Row
 from .sources import Source
 from .splits import Fractions, split_by_fraction
@@ -48,6 +50,7 @@ class Preparation:
         on_bad_row: stop at a row that cannot be used, or leave it out.
         seed: the data seed; matters only where rows are split by fraction.
         module: class of the data module; its code counts like that of the source and the template.
+        duplicates: what is done about repeated texts.
         labels: the classes, in the order of their indices; None takes them from the training rows.
         needs_train: False keeps no training split, and reads it only to cut the others off it.
     """
@@ -60,6 +63,7 @@ class Preparation:
     on_bad_row: Literal["error", "skip"]
     seed: int
     module: type
+    duplicates: Duplicates
     labels: tuple[str, ...] | None = None
     needs_train: bool = True
 
@@ -67,6 +71,8 @@ class Preparation:
         """A digest of which rows are in which split; independent of tokens and of where the source lies."""
         shares = self.fractions.missing_from(self.source.splits())
         parts = [self.source.digest(), shares, self.seed if shares else None, self.on_bad_row, self.template.settings()]
+        if self.duplicates.action == "drop":
+            parts.append(asdict(self.duplicates))
         return _digest(parts)
 
     def key(self, fingerprint: str) -> str:
@@ -78,8 +84,10 @@ class Preparation:
             self.context,
             self.labels,
             self.needs_train,
+            asdict(self.duplicates),
             code,
             tokenizers.__version__,
+            datasketch.__version__,
         ]
         return _digest(parts)
 
@@ -104,7 +112,9 @@ class Preparation:
             UserError: a bad row under the policy ``error``, or a split without a supervised token.
         """
         rejections = {split: Rejections(self.on_bad_row) for split in ORDER}
-        splits = self._split(self._read(rejections))
+        read = self._read(rejections)
+        ids = {split: [(row.where, row.fields.get("id")) for row, _ in rows] for split, rows in read.items()}
+        splits = self._split(read)
         train = [example for _, example in splits.get("train", [])]
         label_names = self.template.label_names(train) if self.labels is None else list(self.labels)
         if label_names is not None and len(label_names) < 2:
@@ -112,32 +122,52 @@ class Preparation:
                 f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two "
                 "classes (train rows, or data.template.init_args.names)."
             )
-        audits: dict[str, Any] = {}
-        keys: dict[str, list[bytes]] = {}
-        example = ""
         wanted = ORDER if self.needs_train else ORDER[1:]
-        for split in (name for name in wanted if name in splits):
-            rows = self._fitting(splits[split], label_names, rejections[split])
+        fitted = {
+            split: self._fitting(splits[split], label_names, rejections[split]) for split in wanted if split in splits
+        }
+        texts = {split: [(where, self.template.texts(row)) for where, row in rows] for split, rows in fitted.items()}
+        duplicates, removed = find_duplicates(texts, self.duplicates)
+        fitted = {
+            split: [row for position, row in enumerate(rows) if split != "train" or position not in removed]
+            for split, rows in fitted.items()
+        }
+        audits: dict[str, Any] = {}
+        example = ""
+        for split, rows in fitted.items():
             refusals = Refusals(self.template, rejections[split], [where for where, _ in rows])
             samples = tokenize(
                 [example for _, example in rows], self.template, self.tokenizer, self.context, label_names, refusals
             )
-            examples = [example for position, (_, example) in enumerate(rows) if position not in refusals.positions]
-            keys[split] = [text_key(*self.template.texts(example)) for example in examples]
-            audits[split] = audit_split(samples, len(examples), self.context, self.template, label_names)
+            audits[split] = self._audit(samples, rows, refusals.positions, label_names)
             audits[split]["dropped"] = rejections[split].as_dict()
-            audits[split] |= self._characters(samples, examples)
+            audits[split]["suspicious"] += repeated_ids(ids.get(split, []))
             self._require_targets(split, audits[split])
             with _no_progress_bars():
                 audited = [name for name in AUDITED if name in samples.column_names]
                 samples.remove_columns(audited).save_to_disk(str(folder / split))
             example = example or self._example(samples, label_names)
-        report = {"splits": audits, "duplicates": exact_duplicates(keys), "example": example}
+        report = {
+            "splits": audits,
+            "majority": majority_baseline(audits),
+            "duplicates": duplicates,
+            "conflicts": find_conflicts(fitted, self.template),
+            "example": example,
+        }
         return {
             "label_names": label_names,
             "splits": list(audits),
             "report": report | {"source": self.source.details()},
         }
+
+    def _audit(
+        self, samples: Dataset, rows: Rows, refused: Collection[int], label_names: list[str] | None
+    ) -> dict[str, Any]:
+        kept = [example for position, (_, example) in enumerate(rows) if position not in refused]
+        audit = audit_split(samples, len(kept), self.context, self.template, label_names)
+        lengths = dict(zip(*(values(samples, name).tolist() for name in ("row", "full_tokens")), strict=True))
+        audit["suspicious"] = suspicious(rows, self.template, lengths)
+        return audit | self._characters(samples, kept)
 
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
         splits: dict[str, list[tuple[Row, Example]]] = {}

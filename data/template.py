@@ -69,6 +69,10 @@ class Template(ABC):
     def texts(self, example: Example) -> tuple[str, ...]:
         """The texts that make two rows the same row."""
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        """What the model is to answer, in words, for the audit; empty where the text itself is the target."""
+        return ()
+
     def supervised_texts(self, example: Example) -> tuple[str, ...]:
         """Of a template that counts characters: the texts that supervised tokens should stand for."""
         return self.texts(example)

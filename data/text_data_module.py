@@ -17,6 +17,7 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
+from .duplicates import Duplicates
 from .files import read_input
 from .loader_options import LoaderOptions
 from .preparation import Preparation, Refusals, tokenize
@@ -49,6 +50,7 @@ class TextDataModule(LightningDataModule):
         seed: the data seed; the command line links it.
         cache_dir: where tokens are kept.
         revision: commit, tag or branch of a base from the hub; the command line links it from the model.
+        duplicates: what is done about repeated texts.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class TextDataModule(LightningDataModule):
         seed: int = 1,
         cache_dir: str = "~/.cache/finelab/tokens",
         revision: str | None = None,
+        duplicates: Duplicates = Duplicates(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         if context < 2 or batch_size < 1:
@@ -78,6 +81,7 @@ class TextDataModule(LightningDataModule):
         self.fractions = splits
         self.on_bad_row: Literal["error", "skip"] = on_bad_row
         self.seed = seed
+        self.duplicates = duplicates
         self.cache_dir = Path(cache_dir).expanduser()
         self.predict_input: str | None = None
         self.predict_ids: list[str | int] = []
@@ -260,6 +264,7 @@ class TextDataModule(LightningDataModule):
             module=type(self),
             labels=self._known_labels,
             needs_train=self._needs_train,
+            duplicates=self.duplicates,
         )
 
     @cached_property

@@ -47,6 +47,9 @@ class TextToText(Template):
     def texts(self, example: Example) -> tuple[str, ...]:
         return (example["source"],)
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return tuple(example["targets"])
+
     def encode(
         self,
         examples: Sequence[Example],

@@ -1,7 +1,7 @@
 """Near duplicates among a few thousand docstrings: word n-grams compared exactly, with none missed.
 
-Kept apart from ``finelab.data.near_duplicates``, which is for any size and meant for the audit: the rows of ``StdlibDocs``
-and every number published for them depend on this rule.
+Kept apart from ``finelab.data.near_duplicates``, which is for any size and meant for the audit: the rows of
+``StdlibDocs`` and every number published for them depend on this rule.
 """
 
 import re

@@ -51,7 +51,7 @@ class StdlibSource(Source):
 
     def read(self, split: str, reject: Reject) -> Iterator[Row]:
         for doc in self._documents[0][split]:
-            yield Row(doc.where, {"text": doc.text, "label": area_of(doc.module), "id": doc.module})
+            yield Row(doc.where, {"text": doc.text, "label": area_of(doc.module), "id": doc.where})
 
     def details(self) -> dict[str, str]:
         splits, dropped = self._documents

@@ -10,8 +10,9 @@ from finelab.data import StdlibDocs
 from finelab.data.domains import stdlib_source
 from finelab.data.domains.areas import AREA_OF, AREAS, area_of
 from finelab.data.domains.docstrings import MASK, mask_own_names, module_files, read_docstrings
+from finelab.data.domains.overlap import shingles
 from finelab.data.domains.stdlib_source import NEAR, StdlibSource, assign_files, measure_leak
-from finelab.data.duplicates import shingles, text_key
+from finelab.data.duplicates import text_key
 from finelab.data.rejections import Rejections
 
 SPLITS = ("train", "validation", "test")
