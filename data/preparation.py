@@ -165,7 +165,8 @@ class Preparation:
     ) -> dict[str, Any]:
         kept = [example for position, (_, example) in enumerate(rows) if position not in refused]
         audit = audit_split(samples, len(kept), self.context, self.template, label_names)
-        lengths = dict(zip(*(values(samples, name).tolist() for name in ("row", "full_tokens")), strict=True))
+        pairs = (values(samples, name).tolist() for name in ("row", "full_tokens")) if len(samples) else ((), ())
+        lengths = dict(zip(*pairs, strict=True))
         audit["suspicious"] = suspicious(rows, self.template, lengths)
         return audit | self._characters(samples, kept)
 
