@@ -10,6 +10,7 @@ from ..contracts.run import Run
 from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
+from .chat_template import ChatTemplate
 from .data_report import DataReport
 from .factors import class_name
 from .final_evaluation import FinalEvaluation
@@ -36,6 +37,7 @@ def standard_callbacks(run: Run) -> list[Callback]:
     run_record = RunRecord(run, results, best, throughput, order, history)
     return [
         DataReport(run.directory),
+        ChatTemplate(),
         PackingCheck(),
         throughput,
         *progress(run.config.get("trainer", {}), throughput),

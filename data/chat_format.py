@@ -15,6 +15,9 @@ from ..contracts.errors import UserError
 Turn = dict[str, str]
 """``role`` (system, user or assistant) and ``content``."""
 
+BUILT_IN_MARK = "{#- The built-in chat template"
+"""How the built-in one begins, by which a checkpoint's copy of it is known."""
+
 Supervise = Literal["assistant", "last", "everything"]
 
 
@@ -57,8 +60,9 @@ class ChatFormat:
         if isinstance(own, dict):
             own = own.get("default")
         self.tokenizer = tokenizer
-        self.origin = "given" if template is not None else "own" if own else "built-in"
         self.template: str = template or own or built_in()
+        ours = self.template.startswith(BUILT_IN_MARK)
+        self.origin = "built-in" if ours else "given" if template is not None else "own"
 
     @property
     def digest(self) -> str:

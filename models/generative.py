@@ -36,10 +36,15 @@ class Generative(FineTuner):
     def __init__(self, *args: Any, generation: Generation | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.generation = generation or Generation()
+        self.carried: dict[str, str] = {}
 
     @abstractmethod
     def asked(self, batch: Batch) -> tuple[list[list[int]], list[list[int]]]:
         """Per row, the tokens to answer (without pads) and, where the batch has labels, the answer's tokens."""
+
+    def manifest(self) -> dict[str, Any]:
+        """With what was ``carried`` along from the data: the chat template and its hash."""
+        return super().manifest() | self.carried
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -23,7 +23,8 @@ options:
                          --model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01
   --run RUN              validate, test, predict: take configuration and weights from a run directory
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
-  --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout
+  --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
+  --resume               predict: go on with an interrupted --output of generated text
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop
   --version              print the version and stop

@@ -10,6 +10,7 @@ from ..contracts.uri import package_path
 
 COMMANDS = ("fit", "validate", "test", "predict")
 OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--config", "-c")
+RESUME = "--resume"
 WEIGHTS = Path("checkpoints") / "best"
 
 
@@ -25,6 +26,7 @@ class Invocation:
         run: the run directory that configuration and weights come from.
         input: predict reads this file, or stdin for "-".
         output: predict writes this file, or stdout for "-".
+        resume: predict goes on with the text of an output that was interrupted.
         written: the command line as it was typed.
     """
 
@@ -35,6 +37,7 @@ class Invocation:
     run: Path | None
     input: str | None
     output: str | None
+    resume: bool
     written: tuple[str, ...]
 
     @property
@@ -70,6 +73,8 @@ def read_invocation(argv: list[str]) -> Invocation:
     configs: list[Path] = []
     words = iter(argv[1:])
     for word in words:
+        if word == RESUME:
+            continue
         name, equals, value = word.partition("=")
         if name not in OWN_OPTIONS:
             rest.append(word)
@@ -87,6 +92,7 @@ def read_invocation(argv: list[str]) -> Invocation:
         configs.insert(0, run / "config.yaml")
         rest = ["-c", str(run / "config.yaml"), *rest]
     check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
+    check_resume(command, RESUME in argv, last(taken, "--output"))
     return Invocation(
         command=command,
         arguments=(command, *rest),
@@ -95,6 +101,7 @@ def read_invocation(argv: list[str]) -> Invocation:
         run=run,
         input=last(taken, "--input"),
         output=last(taken, "--output"),
+        resume=RESUME in argv,
         written=("finelab", *argv),
     )
 
@@ -161,3 +168,15 @@ def check_predict_options(command: str, source: str | None, target: str | None) 
         raise UserError(f"--input {source} on the command line does not exist; looked from {Path.cwd()}.")
     if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
         raise UserError(f"--output {target} cannot be written: the folder {Path(target).absolute().parent} is missing.")
+
+
+def check_resume(command: str, resumes: bool, target: str | None) -> None:
+    """Refuse --resume where there is nothing to go on with.
+
+    Raises:
+        UserError: not predict, or an output that is no JSONL file.
+    """
+    if resumes and command != "predict":
+        raise UserError(f"{RESUME} on the command line belongs to predict, not to {command}.")
+    if resumes and (target is None or Path(target).suffix != ".jsonl"):
+        raise UserError(f"{RESUME} on the command line needs the JSONL file to go on with: --output FILE.jsonl.")

@@ -12,6 +12,7 @@ import re
 import shutil
 import warnings
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,9 +34,11 @@ from . import allowlist
 from .errors import explain, reason_of
 from .invocation import WEIGHTS, Invocation
 from .logger import RunLogger
+from .prediction_stream import text_stream
 from .predictions import prepare_predictions, write_predictions
 from .results import note_test_read, show_metrics, write_test_metrics
 from .run_directory import RUN_DIRECTORY, one_line, shared_directory
+from .trained_chat import share_chat_template
 from .trained_labels import read_labels, share_labels
 
 
@@ -167,6 +170,7 @@ class FinelabCLI(LightningCLI):
             super().instantiate_classes()
             if self.invocation.run is not None:
                 share_labels(self.datamodule, self.labels)
+                share_chat_template(self.datamodule, self.invocation.run / WEIGHTS)
         except (TypeError, ValueError, MisconfigurationException) as error:
             reason = reason_of(error, self.invocation)
         else:
@@ -263,6 +267,11 @@ class FinelabCLI(LightningCLI):
 
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
+        stream = text_stream(self.datamodule, self.invocation)
+        if stream is not None:
+            self.trainer.callbacks.append(stream)  # pyright: ignore[reportAttributeAccessIssue]
+            stream.run(partial(self.trainer.predict, self.model, return_predictions=False))
+            return
         batches = self.trainer.predict(return_predictions=True, **arguments)
         write_predictions(self.datamodule, cast(list[dict[str, list]], batches or []), self.invocation)
 
