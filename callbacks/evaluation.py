@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
 import torch.distributed
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, Split
 from ..models.scored import Scored
+from .split_metrics import SplitMetrics
 
 if TYPE_CHECKING:
     from ..models.finetuner import FineTuner
@@ -31,17 +32,19 @@ class Evaluation:
         examples: columns with one entry per row in the order of sample_id; complete on rank 0, empty elsewhere
             and in a trial run.
         rows: rows over all ranks, on rank 0.
+        notes: what a reader of the metrics must know.
     """
 
     metrics: dict[str, float]
     examples: dict[str, list[Any]]
     rows: int
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
     module: LightningModule, loader: Iterable[Batch], trainer: Trainer, score: Score | None = None
 ) -> Evaluation:
-    """Stream a split through the module; no logits outlive their batch.
+    """Stream a split through the module; no logits outlive their batch. The trainer's ``SplitMetrics`` add theirs.
 
     Args:
         module: a ``FineTuner``.
@@ -53,6 +56,9 @@ def evaluate(
     score = score or tuner.score
     meter = tuner.meter().to(tuner.device)
     examples: dict[str, list[Any]] = {}
+    whole_split = [callback for callback in callbacks_of(trainer) if isinstance(callback, SplitMetrics)]
+    if whole_split and isinstance(loader, Iterator):
+        loader = list(loader)  # which is read once for each of them
     with undisturbed(module):
         for batch in on_device(loader, trainer):
             with trainer.precision_plugin.forward_context():
@@ -63,7 +69,23 @@ def evaluate(
         metrics = meter.compute()
     examples = _gathered_by_sample(examples)
     rows = len(next(iter(examples.values()), []))
-    return Evaluation(metrics, {} if trial_batches(trainer) else examples, rows)
+    notes: list[str] = []
+    for callback in whole_split:
+        with undisturbed(module):
+            found, columns = callback.measure(module, loader, trainer)
+        metrics |= found
+        add_columns(examples, columns)
+        notes += callback.notes()
+    return Evaluation(metrics, {} if trial_batches(trainer) else examples, rows, tuple(notes))
+
+
+def add_columns(examples: dict[str, list[Any]], columns: dict[str, list[Any]]) -> None:
+    """Put columns of some samples beside those of all; None where a sample was not among them."""
+    own = columns.get("sample_id", [])
+    for name in columns.keys() - {"sample_id"}:
+        values = dict(zip(own, columns[name], strict=True))
+        if examples:
+            examples[name] = [values.get(sample) for sample in examples["sample_id"]]
 
 
 @contextmanager
@@ -133,6 +155,10 @@ def finetuner(module: LightningModule) -> "FineTuner":
 def data_of(trainer: Trainer) -> object:
     """The data module, or None. (Lightning sets this attribute and the next where type checkers cannot see it.)"""
     return trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def trial_batches(trainer: Trainer) -> int:

@@ -28,6 +28,9 @@ MODES: dict[str, Mode] = {
     "r2": "max",
     "pearson": "max",
     "spearman": "max",
+    "bleu": "max",
+    "chrf": "max",
+    "exact_match": "max",
 }
 
 

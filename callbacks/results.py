@@ -36,12 +36,14 @@ class Results:
     def add_before(self, split: str, reference: str, evaluation: Evaluation) -> None:
         self.before.setdefault(split, {})[reference] = evaluation.metrics
         self.rows[split] = evaluation.rows
+        self.notes += [note for note in evaluation.notes if note not in self.notes]
         if reference == list(self.references)[-1]:
             self._write_examples(f"{split}-before", evaluation)
 
     def add_after(self, split: str, evaluation: Evaluation) -> None:
         self.after[split] = evaluation.metrics
         self.rows[split] = evaluation.rows
+        self.notes += [note for note in evaluation.notes if note not in self.notes]
         self._write_examples(f"{split}-after", evaluation)
 
     def _write_examples(self, name: str, evaluation: Evaluation) -> None:

@@ -1,0 +1,178 @@
+"""Metrics of what the model writes, since a good loss under the right beginning says little about free text."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from ..contracts.batch import Batch
+from ..contracts.data import EvaluationSets, are_apart
+from ..contracts.errors import UserError
+from ..models.generation import padded_right
+from ..models.generative import Generative
+from .evaluation import data_of, gathered, trial_batches, undisturbed
+from .split_metrics import SplitMetrics
+from .text_scores import SCORES, exact_matches
+
+Name = Literal["bleu", "chrf", "exact_match"]
+
+
+@dataclass
+class Question:
+    """A prompt of the split, with all its right answers.
+
+    Args:
+        prompt: token ids.
+        samples: the sample ids of the rows that ask it.
+        references: the answers of these rows.
+    """
+
+    prompt: tuple[int, ...]
+    samples: list[int]
+    references: list[str]
+
+
+class GenerationMetrics(SplitMetrics):
+    """Answers the first rows of each evaluated split and compares them with the references.
+
+    Rows with the same prompt are one question with several references. BLEU and chrF are sacreBLEU's corpus scores, 0
+    to 100 (Post, arXiv:1804.08771; Popovic, W15-3049), their signature in the record's notes; exact match is the share
+    of questions with one of the references' answers. Every validation logs them as ``val/chrf`` and so on, so that
+    ``monitor`` may name them.
+
+    Args:
+        metrics: of ``bleu``, ``chrf`` and ``exact_match``.
+        rows: budget: the first questions of the split in the order of the data; 0 for all.
+        max_new_tokens: budget of an answer; the model's own ``generation`` has it where this is None, and always says
+            whether it is greedy.
+        answer_pattern: regular expression for what counts in an exact match, e.g. ``#### (.+)``: its last match's first
+            group, without commas and white space around it. None compares whole texts.
+
+    Raises:
+        UserError: sacrebleu is missing, or the pattern is no regular expression.
+    """
+
+    def __init__(
+        self,
+        metrics: list[Name] | None = None,
+        rows: int = 200,
+        max_new_tokens: int | None = None,
+        answer_pattern: str | None = None,
+    ) -> None:
+        self.metrics: list[Name] = list(metrics or ["bleu", "chrf"])
+        self.rows, self.max_new_tokens, self.answer_pattern = rows, max_new_tokens, answer_pattern
+        self.signatures: dict[str, str] = {}
+        if answer_pattern is not None:
+            try:
+                re.compile(answer_pattern)
+            except re.error as error:
+                raise UserError(f"GenerationMetrics: answer_pattern {answer_pattern!r} is wrong: {error}.") from error
+        self.scores = {name: SCORES[name]() for name in self.metrics if name in SCORES}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(pl_module, Generative):
+            raise UserError(
+                f"GenerationMetrics needs a model that generates (CausalLM, Seq2SeqLM), not {type(pl_module).__name__}."
+            )
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._log(trainer, pl_module, "val", trainer.val_dataloaders, trainer.num_val_batches)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._log(trainer, pl_module, "test", trainer.test_dataloaders, trainer.num_test_batches)
+
+    def _log(self, trainer: Trainer, module: LightningModule, stage: str, loaders: Any, limits: Sequence[Any]) -> None:
+        """On as many batches as the trainer's own; by set where the data has several."""
+        listed = loaders if isinstance(loaders, list) else [loaders]
+        limited = [limited_batches(loader, limit) for loader, limit in zip(listed, limits, strict=True)]
+        data = data_of(trainer)
+        sets = (
+            data.evaluation_sets("validation" if stage == "val" else "test") if isinstance(data, EvaluationSets) else []
+        )
+        found: dict[str, float] = {}
+        pooled = limited
+        if are_apart(sets):
+            pooled = [own for own, entry in zip(limited, sets, strict=True) if entry.pooled]
+            for own, entry in zip(limited, sets, strict=True):
+                metrics, _ = self.measure(module, own, trainer)
+                found |= {f"{stage}/{entry.name}/{name}": value for name, value in metrics.items()}
+        metrics, _ = self.measure(module, list(chain(*pooled)), trainer)
+        found |= {f"{stage}/{name}": value for name, value in metrics.items()}
+        module.log_dict(found, rank_zero_only=False, batch_size=1)
+
+    def measure(
+        self, module: LightningModule, loader: Iterable[Batch], trainer: Trainer
+    ) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        assert isinstance(module, Generative)
+        questions, size = self._questions(module, loader, trainer)
+        if not questions:
+            return {}, {}
+        own = questions[trainer.global_rank :: trainer.world_size]
+        with undisturbed(module), trainer.precision_plugin.forward_context():
+            mine = self._answers(module, own, size)
+        parts = gathered(mine)
+        answers = {sample: text for part in parts for sample, text in part.items()}
+        texts = [answers[question.samples[0]] for question in questions]
+        references = [question.references for question in questions]
+        found: dict[str, float] = {}
+        for name in self.metrics:
+            if name == "exact_match":
+                matches = exact_matches(texts, references, self.answer_pattern)
+                found[name] = sum(matches) / len(matches)
+            else:
+                found[name], self.signatures[name] = self.scores[name](texts, references)
+        pairs = [(sample, answers[q.samples[0]]) for q in questions for sample in q.samples]
+        return found, {"sample_id": [sample for sample, _ in pairs], "generated": [text for _, text in pairs]}
+
+    def _questions(self, module: Generative, loader: Iterable[Batch], trainer: Trainer) -> tuple[list[Question], int]:
+        """The first questions of the split, the same on every rank, and how many rows a batch has."""
+        rows: list[tuple[int, tuple[int, ...], str]] = []
+        size = 1
+        limit = trial_batches(trainer)
+        for index, batch in enumerate(loader):
+            if limit and index >= limit:
+                break
+            prompts, answers = module.asked(batch)
+            size = max(size, len(prompts))
+            for sample, prompt, answer in zip(batch["sample_id"].tolist(), prompts, answers, strict=True):
+                if not module.writer.config.is_encoder_decoder and len(prompt) < 2:
+                    raise UserError(
+                        f"GenerationMetrics: sample {sample} has no prompt to answer, since all of it is supervised; "
+                        "use a template with prompts and supervise: assistant or last."
+                    )
+                rows.append((sample, tuple(prompt), module.decoded(answer)))
+        found: dict[tuple[int, ...], Question] = {}
+        for sample, prompt, answer in sorted(row for part in gathered(rows) for row in part):
+            question = found.setdefault(prompt, Question(prompt, [], []))
+            question.samples.append(sample)
+            question.references.append(answer)
+        return list(found.values())[: self.rows or None], max(gathered(size))
+
+    def _answers(self, module: Generative, questions: Sequence[Question], size: int) -> dict[int, str]:
+        """First sample id -> text; prompts of like length share a batch."""
+        generation = module.generation
+        if self.max_new_tokens is not None:
+            generation = replace(generation, max_new_tokens=self.max_new_tokens)
+        ordered = sorted(questions, key=lambda question: -len(question.prompt))
+        texts: dict[int, str] = {}
+        for start in range(0, len(ordered), size):
+            part = ordered[start : start + size]
+            ids, mask = padded_right([question.prompt for question in part], module.pad)
+            samples = [question.samples[0] for question in part]
+            batch = {"input_ids": ids, "attention_mask": mask, "sample_id": torch.tensor(samples)}
+            for sample, row in zip(samples, module.generate(batch, generation), strict=True):
+                texts[sample] = module.decoded(row.ids)
+        return texts
+
+    def notes(self) -> list[str]:
+        budget = f"the first {self.rows} questions" if self.rows else "all questions"
+        return [f"generation metrics on {budget} of a split", *(f"{n}: {s}" for n, s in self.signatures.items())]
+
+
+def limited_batches(loader: Iterable[Batch], limit: int | float) -> Iterable[Batch]:
+    return loader if limit == float("inf") else list(islice(loader, int(limit)))

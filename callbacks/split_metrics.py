@@ -1,0 +1,37 @@
+"""Metrics of a whole split that scoring batch by batch cannot give."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..contracts.batch import Batch
+
+
+class SplitMetrics(Callback, ABC):
+    """Measures a split beside the module's own meter, wherever a split is evaluated: base, tuned and every validation.
+
+    ``callbacks.evaluation.evaluate`` calls it with the module undisturbed (evaluation mode, no gradients, random
+    generators restored afterwards).
+    """
+
+    @abstractmethod
+    def measure(
+        self, module: LightningModule, loader: Iterable[Batch], trainer: Trainer
+    ) -> tuple[dict[str, float], dict[str, list[Any]]]:
+        """The metrics, the same on every rank, and columns of examples.
+
+        Args:
+            module: a ``FineTuner``.
+            loader: a split; over all ranks each row once. Batches lie where the loader made them.
+            trainer: gives precision and ranks.
+
+        Returns:
+            Metrics by name, and columns with one entry per row measured, ``sample_id`` among them; empty where nothing
+            was measured.
+        """
+
+    def notes(self) -> list[str]:
+        """What a reader of the metrics must know."""
+        return []

@@ -1,0 +1,142 @@
+"""Metrics of generated text: of the right rows and references, for base and tuned, and without a trace in training."""
+
+import builtins
+import json
+
+import pyarrow.parquet
+import pytest
+import sacrebleu
+import yaml
+from safetensors.torch import load_file
+
+from finelab.callbacks import GenerationMetrics
+from finelab.callbacks.text_scores import answer_of, exact_matches
+from finelab.contracts.errors import UserError
+from finelab.scripts.cli import main
+
+CALLBACK = {
+    "class_path": "finelab.callbacks.GenerationMetrics",
+    "init_args": {"metrics": ["bleu", "chrf", "exact_match"], "rows": 5, "max_new_tokens": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    """Runs of a tiny model on rows with two references each, with and without the metrics."""
+    folder = tmp_path_factory.mktemp("generated")
+    for split, count in (("train", 16), ("validation", 8), ("test", 4)):
+        rows = [{"prompt": f"{split} number {i}", "response": [f"a{i}", f"it is b{i}"]} for i in range(count)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def run(name, callbacks, **changes):
+        config = {
+            "evaluate_test": True,
+            "model": {
+                "class_path": "finelab.models.CausalLM",
+                "init_args": {
+                    "base": "tiny://llama",
+                    "adapter": {"class_path": "finelab.models.adapters.Full"},
+                    "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.01}},
+                },
+            },
+            "data": {
+                "class_path": "finelab.data.TextDataModule",
+                "init_args": {
+                    "source": str(folder),
+                    "template": {"class_path": "finelab.data.PromptResponse"},
+                    "context": 64,
+                    "batch_size": 4,
+                    "cache_dir": str(folder / "cache"),
+                },
+            },
+            "trainer": {"max_epochs": 2, "accelerator": "cpu", "enable_progress_bar": False, "callbacks": callbacks},
+        }
+        path = folder / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(config | changes))
+        assert main(["fit", "-c", str(path), "--run.root", str(folder / "runs"), "--run.name", name]) == 0
+        directory = folder / "runs" / name
+        return directory, json.loads((directory / "record.json").read_text())
+
+    return run("with", [CALLBACK], monitor="val/chrf"), run("without", [], monitor="val/nll")
+
+
+def test_base_and_tuned_are_measured_on_validation_and_test(fitted):
+    (_, record), _ = fitted
+    for split in ("validation", "test"):
+        measured = record["metrics"][split]
+        for metrics in (measured["before"]["base"], measured["after"]):
+            assert {"nll", "bleu", "chrf", "exact_match"} <= set(metrics)
+    assert record["best"]["monitor"] == "val/chrf" and record["best"]["mode"] == "max"
+    assert all("chrf" in entry for entry in record["history"])
+    assert any(note.startswith("chrf: nrefs:2|case:mixed") for note in record["notes"])
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_scores_are_sacrebleus_of_the_first_questions_and_texts_are_kept(fitted, when):
+    (directory, record), _ = fitted
+    table = pyarrow.parquet.read_table(directory / record["examples"][f"validation-{when}"]).to_pydict()
+    assert table["sample_id"] == list(range(16)), "two references a row"
+    assert [text is not None for text in table["generated"]] == [sample < 10 for sample in range(16)]
+    assert table["generated"][0] == table["generated"][1], "one text for both references of a row"
+    texts = table["generated"][:10:2]
+    streams = [[f"a{i}" for i in range(5)], [f"it is b{i}" for i in range(5)]]
+    measured = record["metrics"]["validation"]
+    measured = measured["after"] if when == "after" else measured["before"]["base"]
+    assert measured["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, streams).score)
+    assert measured["bleu"] == pytest.approx(sacrebleu.corpus_bleu(texts, streams).score)
+
+
+def test_training_is_the_same_with_and_without(fitted):
+    (directory, record), (other, plain) = fitted
+    assert record["order_digest"] == plain["order_digest"]
+    ours = load_file(directory / "checkpoints" / "last" / "weights.safetensors")
+    theirs = load_file(other / "checkpoints" / "last" / "weights.safetensors")
+    assert all((ours[name] == theirs[name]).all() for name in theirs)
+    assert (
+        record["metrics"]["validation"]["before"]["base"]["nll"]
+        == plain["metrics"]["validation"]["before"]["base"]["nll"]
+    )
+
+
+def test_numbers_of_references_may_differ():
+    score = GenerationMetrics(["chrf"]).scores["chrf"]
+    value, _ = score(["the cat", "a dog"], [["the cat"], ["the hound", "a dog"]])
+    assert value == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern", "answer"),
+    [
+        ("so 3 + 4 = 7\n#### 7", r"#### (.+)", "7"),
+        ("#### 1\nno, #### 1,234 ", r"#### (.+)", "1234"),
+        ("nothing", r"#### (.+)", None),
+        ("12 or 13", r"\d+", "13"),
+        (" Yes. ", None, "Yes."),
+    ],
+)
+def test_the_answer_is_the_last_match(text, pattern, answer):
+    assert answer_of(text, pattern) == answer
+
+
+def test_exact_matches_take_any_reference():
+    assert exact_matches(["a", "b", "c"], [["x", "a"], ["a"], ["c"]], None) == [True, False, True]
+    assert exact_matches(["no"], [["no"]], r"\d+") == [False], "no answer is no match"
+
+
+def test_without_sacrebleu_the_extra_is_named(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.startswith("sacrebleu"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(UserError, match=r"pip install finelab\[text\]"):
+        GenerationMetrics(["bleu"])
+    assert GenerationMetrics(["exact_match"]).metrics == ["exact_match"]
+
+
+def test_a_pattern_that_is_none_is_refused():
+    with pytest.raises(UserError, match="answer_pattern"):
+        GenerationMetrics(["exact_match"], answer_pattern="(")
