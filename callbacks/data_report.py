@@ -2,18 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..contracts.data import AuditedSource
 from ..contracts.files import write_atomically
+from ..data.report_page import render_page
 from .evaluation import data_of, trial_batches
 
 REPORT_FILE = "data_report.json"
+PAGE_FILE = "data_report.html"
 
 
 class DataReport(Callback):
-    """Prints the report of an audited data module and saves it as ``data_report.json``.
+    """Prints the report of an audited data module and saves it as ``data_report.json`` and ``data_report.html``.
 
     Args:
         directory: the run's; None saves nothing.
@@ -28,5 +31,10 @@ class DataReport(Callback):
             return
         print(data.render_report(), end="\n\n", flush=True)
         if self.directory is not None and not trial_batches(trainer):
-            text = json.dumps(data.report, indent=1, ensure_ascii=False)
-            write_atomically(self.directory / REPORT_FILE, text + "\n")
+            write_report(data.report, self.directory)
+
+
+def write_report(report: dict[str, Any], folder: Path) -> None:
+    """The report as JSON and as a page."""
+    write_atomically(folder / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(folder / PAGE_FILE, render_page(report))

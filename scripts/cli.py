@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..contracts.errors import UserError
 
 HELP = """\
-usage: finelab {fit,validate,test,predict} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+usage: finelab {fit,validate,test,predict,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
 
 The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
 
@@ -15,6 +15,7 @@ commands:
   validate   evaluate on the validation split
   test       evaluate on the test split
   predict    read examples from a file or from stdin, write predictions
+  data report    audit the data without training: duplicates, leaks, labels, lengths, odd rows; JSON and an HTML page
 
 options:
   -c CONFIG              a YAML file, or pkg://finelab.configs/quickstart.yaml for one that is shipped; several are
@@ -24,7 +25,7 @@ options:
   --run RUN              validate, test, predict: take configuration and weights from a run directory
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
-  --resume               predict: go on with an interrupted --output of generated text
+  --output DIR           data report: where to write; data_reports/CONFIG if it is left out
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop
   --version              print the version and stop
@@ -66,13 +67,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    from .invocation import read_invocation
+    from .invocation import DATA_REPORT, read_invocation
     from .precheck import precheck
 
     invocation = read_invocation(arguments)
     precheck(invocation)
 
-    from .lightning_cli import execute  # torch and Lightning take seconds: only now, when nothing cheap is wrong
+    # torch and Lightning take seconds: only now, when nothing cheap is wrong
+    if invocation.command == DATA_REPORT:
+        from .data_report import report_data
 
-    execute(invocation)
+        report_data(invocation)
+    else:
+        from .lightning_cli import execute
+
+        execute(invocation)
     return 0

@@ -9,6 +9,7 @@ from ..contracts.errors import UserError
 from ..contracts.uri import package_path
 
 COMMANDS = ("fit", "validate", "test", "predict")
+DATA_REPORT = "data report"
 OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--config", "-c")
 RESUME = "--resume"
 WEIGHTS = Path("checkpoints") / "best"
@@ -19,13 +20,14 @@ class Invocation:
     """One command line.
 
     Args:
-        command: fit, validate, test or predict.
-        arguments: what Lightning's parser gets, the command first and config files resolved to paths.
+        command: fit, validate, test, predict or data report.
+        arguments: what Lightning's parser gets, the command first (fit for data report) and config files resolved to
+            paths.
         configs: the config files from left to right.
         trusted: packages that a configuration may name beside the allowed ones.
         run: the run directory that configuration and weights come from.
         input: predict reads this file, or stdin for "-".
-        output: predict writes this file, or stdout for "-".
+        output: predict writes this file, or stdout for "-"; data report writes into this folder.
         resume: predict goes on with the text of an output that was interrupted.
         written: the command line as it was typed.
     """
@@ -63,11 +65,16 @@ def read_invocation(argv: list[str]) -> Invocation:
     Raises:
         UserError: an unknown command, an option without its value, a run or config file that is not there.
     """
-    command = argv[0]
-    if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, 1)
+    command, written = argv[0], tuple(argv)
+    if argv[:2] == ["data", "report"]:
+        command, argv = DATA_REPORT, [DATA_REPORT, *argv[2:]]
+    elif command not in COMMANDS:
+        typed = " ".join(argv[:2]) if command == "data" else command
+        near = difflib.get_close_matches(typed, (*COMMANDS, DATA_REPORT), 1)
         hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
-        raise UserError(f"{command!r} is no command; the command comes first: {', '.join(COMMANDS)}; {hint}")
+        raise UserError(
+            f"{command!r} is no command; the command comes first: {', '.join((*COMMANDS, DATA_REPORT))}; {hint}"
+        )
     taken: dict[str, list[str]] = {name: [] for name in OWN_OPTIONS}
     rest: list[str] = []
     configs: list[Path] = []
@@ -95,14 +102,14 @@ def read_invocation(argv: list[str]) -> Invocation:
     check_resume(command, RESUME in argv, last(taken, "--output"))
     return Invocation(
         command=command,
-        arguments=(command, *rest),
+        arguments=("fit" if command == DATA_REPORT else command, *rest),
         configs=tuple(configs),
         trusted=tuple(taken["--trust-module"]),
         run=run,
         input=last(taken, "--input"),
         output=last(taken, "--output"),
         resume=RESUME in argv,
-        written=("finelab", *argv),
+        written=("finelab", *written),
     )
 
 
@@ -134,10 +141,10 @@ def read_run(command: str, value: str | None) -> Path | None:
     """
     if value is None:
         return None
-    if command == "fit":
+    if command in ("fit", DATA_REPORT):
         raise UserError(
-            f"--run {value} on the command line is for validate, test and predict; fit makes a run: name it with "
-            "--run.name and say where with --run.root."
+            f"--run {value} on the command line is for validate, test and predict, not for {command}; fit makes a "
+            "run: name it with --run.name and say where with --run.root."
         )
     run = Path(value).expanduser()
     missing = [str(part) for part in (Path("config.yaml"), WEIGHTS) if not (run / part).exists()]
@@ -157,6 +164,10 @@ def check_predict_options(command: str, source: str | None, target: str | None) 
     Raises:
         UserError: as said.
     """
+    if command == DATA_REPORT and source is None:
+        if target is not None and Path(target).is_file():
+            raise UserError(f"--output {target} on the command line is a file; data report writes into a folder.")
+        return
     if command != "predict":
         given = [name for name, value in (("--input", source), ("--output", target)) if value is not None]
         if given:
