@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
-LABELS_DRAWN = 40
+LABELS_DRAWN = 20
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ def render_page(report: Mapping[str, Any]) -> str:
 
     The report of somebody else's data module, which has other keys, is shown as it is.
     """
-    # `finelab` has no folder of its own in a checkout: the template is found beside this package's modules.
-    source = files(__package__).joinpath("report_page.jinja").read_text(encoding="utf-8")
+    source = Path(__file__).with_name("report_page.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"label_bars": label_bars, "length_bars": length_bars, "context_place": context_place}
     environment.filters |= {"number": lambda value: f"{value:,}", "percent": lambda value: f"{value:.1%}"}
@@ -45,10 +44,10 @@ def render_page(report: Mapping[str, Any]) -> str:
 def label_bars(audit: Mapping[str, Any]) -> list[Bar]:
     """The most frequent classes, and the others together."""
     counts = sorted(audit.get("labels", {}).items(), key=lambda item: -item[1])
-    rest = counts[LABELS_DRAWN:]
+    bars, rest = _bars(counts[:LABELS_DRAWN]), counts[LABELS_DRAWN:]
     if rest:
-        counts = [*counts[:LABELS_DRAWN], (f"{len(rest)} more labels together", sum(count for _, count in rest))]
-    return _bars(counts)
+        bars.append(Bar(f"{len(rest)} more labels together", sum(count for _, count in rest), 0.0))
+    return bars
 
 
 def length_bars(audit: Mapping[str, Any]) -> list[Bar]:

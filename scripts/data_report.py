@@ -22,19 +22,20 @@ class DataReportCLI(FinelabCLI):
         """The links that hold while parsing have filled in the base and the seed by now."""
         parser = ArgumentParser()
         parser.add_subclass_arguments(LightningDataModule, "data")
-        self.datamodule = parser.instantiate_classes(Namespace(data=self.config["fit"]["data"]))["data"]
+        self.datamodule: LightningDataModule = parser.instantiate(Namespace(data=self.config["fit"]["data"]))["data"]
 
     def _run_subcommand(self, subcommand: str) -> None:
         folder = ROOT / self.invocation.stem if self.invocation.output is None else Path(self.invocation.output)
-        if not isinstance(self.datamodule, AuditedSource):
+        data = self.datamodule
+        data.prepare_data()
+        data.setup("fit")
+        if not isinstance(data, AuditedSource):
             raise UserError(
-                f"data: {type(self.datamodule).__name__} has no report (finelab.contracts.data.AuditedSource); there is "
-                "nothing to show."
+                f"data: {type(data).__name__} has no report (it is no finelab.contracts.data.AuditedSource); there "
+                "is nothing to show."
             )
-        self.datamodule.prepare_data()
-        self.datamodule.setup("fit")
-        print(self.datamodule.render_report(), end="\n\n")
-        write_report(self.datamodule.report, folder)
+        print(data.render_report(), end="\n\n")
+        write_report(data.report, folder)
         print(f"The whole report: {folder / PAGE_FILE} (and the same as JSON beside it).")
 
 

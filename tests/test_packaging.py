@@ -77,7 +77,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_every_module_and_every_yaml(wheel):
     inside = set(zipfile.ZipFile(wheel).namelist())
     for package in LISTED:
-        files = [*folder(package).glob("*.py"), *folder(package).glob("*.yaml")]
+        files = [file for kind in ("*.py", "*.yaml", "*.jinja") for file in folder(package).glob(kind)]
         wanted = {"/".join([*package.split("."), file.name]) for file in files}
         assert wanted <= inside
     assert "finelab/configs/defaults.yaml" in inside

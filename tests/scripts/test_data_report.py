@@ -11,7 +11,7 @@ def test_it_writes_json_and_a_page_and_builds_no_model(config, here, capsys, mon
     def refuse(*args, **kwargs):
         raise AssertionError("a model was built")
 
-    monkeypatch.setattr(FineTuner, "__init__", refuse)
+    monkeypatch.setattr(FineTuner, "configure_model", refuse)
     assert main(["data", "report", "-c", str(config())]) == 0
     printed = capsys.readouterr().out
     assert "Data  " in printed and "data_reports/small/data_report.html" in printed
@@ -29,7 +29,7 @@ def test_it_writes_where_it_is_told(config, here):
 
 
 def test_duplicates_are_set_like_any_argument(config, here):
-    arguments = ["--data.duplicates.threshold", "null", "--data.duplicates.action=drop", "--output", "there"]
+    arguments = ["--data.duplicates", "{threshold: null, action: drop}", "--output", "there"]
     assert main(["data", "report", "-c", str(config()), *arguments]) == 0
     found = json.loads((here / "there/data_report.json").read_text())["duplicates"]
     assert found["near"] is None and found["action"] == "drop"
