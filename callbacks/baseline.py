@@ -17,9 +17,10 @@ from .evaluation import (
     InitialWeights,
     Score,
     data_of,
-    evaluate,
+    evaluate_split,
     finetuner,
     gathered,
+    logged,
     on_device,
     split_loader,
     undisturbed,
@@ -57,15 +58,13 @@ class Baseline(Callback):
             self.results.references = self._references_of_a_fresh_head(trainer, pl_module)
         else:
             self.results.references = {"base": tuner.score}
-        validation = split_loader(trainer, "validation")
-        if validation is None:
-            return
         for name, score in self.results.references.items():
-            self.results.add_before("validation", name, evaluate(pl_module, validation, trainer, score))
-        if "base" in self.results.references:
-            metrics = {f"val/{key}": value for key, value in self.results.before["validation"]["base"].items()}
-            for logger in trainer.loggers:
-                logger.log_metrics(metrics, step=trainer.global_step)
+            found = evaluate_split(pl_module, "validation", trainer, score)
+            for split, evaluation in found.items():
+                self.results.add_before(split, name, evaluation)
+            if name == "base" and found:
+                for logger in trainer.loggers:
+                    logger.log_metrics(logged(found), step=trainer.global_step)
 
     def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
         train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None

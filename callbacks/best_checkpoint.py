@@ -3,7 +3,6 @@
 import math
 import shutil
 import tempfile
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ..contracts.files import replace_folder
-from .evaluation import evaluate, finetuner, split_loader, trial_batches
+from .evaluation import evaluate_split, finetuner, logged, trial_batches
 from .monitor import Mode, monitored, require_logged
 
 
@@ -80,12 +79,9 @@ class BestCheckpoint(Checkpoint):
 
     def _validate(self, trainer: Trainer, module: LightningModule) -> None:
         """On as many batches as the trainer's own validation, so that the values can be compared."""
-        loader = split_loader(trainer, "validation")
-        if loader is None:
+        metrics = logged(evaluate_split(module, "validation", trainer, batches=trainer.num_val_batches))
+        if not metrics:
             return
-        limit = trainer.num_val_batches[0] if trainer.num_val_batches else float("inf")
-        batches = islice(loader, int(limit)) if math.isfinite(limit) else loader
-        metrics = {f"val/{name}": value for name, value in evaluate(module, batches, trainer).metrics.items()}
         assert self.monitor is not None
         require_logged(self.monitor, metrics)
         for logger in trainer.loggers:

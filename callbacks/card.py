@@ -95,6 +95,7 @@ def card(record: Record, run: Run) -> Group:
     return Group(
         Rule(title, style="cyan"),
         *_scores(record),
+        *_sets(record),
         Padding(_facts(record), (0, 2)),
         *_commands(run),
         *_next_steps(record, run),
@@ -105,7 +106,7 @@ def card(record: Record, run: Run) -> Group:
 def _scores(record: Record) -> Iterable[RenderableType]:
     split = shown_split(record)
     if split is None:
-        return [Text("  Nothing was evaluated: there is no validation split.")]
+        return [] if record.metrics else [Text("  Nothing was evaluated: there is no validation split.")]
     result = record.metrics[split]
     names = [name for name in METRICS if name in result.after]
     table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 2, 0, 1))
@@ -123,6 +124,33 @@ def _scores(record: Record) -> Iterable[RenderableType]:
             Text("  The test split was not read; --evaluate_test true reads it once, at the end.\n", style="dim")
         )
     return lines
+
+
+def _sets(record: Record) -> Iterable[RenderableType]:
+    """Each named set of the test split if it was read, else of the validation split, before and after."""
+    stages = [split.partition("/")[0] for split in record.metrics if "/" in split]
+    if not stages:
+        return []
+    stage = "test" if "test" in stages else "validation"
+    found = {split.partition("/")[2]: part for split, part in record.metrics.items() if split.startswith(f"{stage}/")}
+    # The metric that picked the weights may be of one set: val/NAME/KEY.
+    main = record.best.monitor.rpartition("/")[2] if record.best else "nll"
+    names = [name for name in dict.fromkeys((main, "nll")) if all(name in part.after for part in found.values())]
+    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 2, 0, 1))
+    table.add_column(f"{stage} sets", min_width=16)
+    table.add_column("rows", justify="right")
+    for name in names:
+        for heading in (f"{METRICS.get(name, name)} before", "tuned", "change"):
+            table.add_column(heading, justify="right")
+    for name, part in found.items():
+        cells: list[str | Text] = [name, f"{part.rows:,}"]
+        reference = strongest_reference(part.before)
+        changes = _differences(part, reference, names) if reference else [Text("–")] * len(names)
+        for metric, change in zip(names, changes, strict=True):
+            before = part.before[reference].get(metric) if reference else None
+            cells += [number(before), number(part.after[metric]), change]
+        table.add_row(*cells)
+    return [table]
 
 
 def _differences(result: SplitResult, reference: str, names: list[str]) -> list[Text]:
@@ -159,11 +187,17 @@ def _facts(record: Record) -> Table:
         f"{duration(cost.training_seconds)} training, {duration(apart)} evaluation and set-up; {cost.steps:,} steps",
     )
     grid.add_row("speed", _speed(cost))
+    if consumed := record.data.get("consumed"):
+        grid.add_row("sources", "; ".join(_consumed(name, own) for name, own in consumed.items()))
     grid.add_row("memory", f"{cost.peak_memory_bytes / 2**30:.2f} GiB at the peak")
     if record.best is not None and record.best.value is not None:
         best = record.best
         grid.add_row("best", f"{best.monitor} {number(best.value)} at step {best.step:,} of {cost.steps:,}")
     return grid
+
+
+def _consumed(name: str, own: dict[str, int]) -> str:
+    return f"{name} {own['rows']:,} rows, {own['supervised_tokens']:,} supervised tokens"
 
 
 def _speed(cost: Cost) -> str:

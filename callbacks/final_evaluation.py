@@ -4,7 +4,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
-from .evaluation import evaluate, split_loader
+from .evaluation import evaluate_split, has_split, logged
 from .results import Results
 
 
@@ -28,24 +28,24 @@ class FinalEvaluation(Callback):
         if self.best is not None:
             self.best.finish(trainer, pl_module)
         rank_zero_info("Evaluating the best weights ...")
-        validation = split_loader(trainer, "validation")
-        if validation is not None:
-            self.results.add_after("validation", evaluate(pl_module, validation, trainer))
+        for split, evaluation in evaluate_split(pl_module, "validation", trainer).items():
+            self.results.add_after(split, evaluation)
         if self.evaluate_test:
             self._evaluate_test(trainer, pl_module)
 
     def _evaluate_test(self, trainer: Trainer, module: LightningModule) -> None:
         results = self.results
-        test = split_loader(trainer, "test")
-        if test is None:
+        if not has_split(trainer, "test"):
             results.notes.append("evaluate_test is true, and the data has no test split.")
             return
         results.test_read = True
         if results.initial is not None:
             with results.initial.swapped_in(module):
                 for name, score in results.references.items():
-                    results.add_before("test", name, evaluate(module, test, trainer, score))
-        results.add_after("test", evaluate(module, test, trainer))
-        metrics = {f"test/{name}": value for name, value in results.after["test"].items()}
+                    for split, evaluation in evaluate_split(module, "test", trainer, score).items():
+                        results.add_before(split, name, evaluation)
+        found = evaluate_split(module, "test", trainer)
+        for split, evaluation in found.items():
+            results.add_after(split, evaluation)
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+            logger.log_metrics(logged(found), step=trainer.global_step)

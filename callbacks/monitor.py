@@ -38,7 +38,8 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
     """A metric with its direction.
 
     Args:
-        monitor: e.g. ``val/nll``; None is the module's primary metric.
+        monitor: e.g. ``val/nll``, or ``val/NAME/nll`` of one of several evaluation sets; None is the module's primary
+            metric.
         module: a ``FineTuner``; its primary metric is known whatever its name.
 
     Raises:
@@ -46,16 +47,16 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
     """
     name, mode = finetuner(module).primary
     known: dict[str, Mode] = {**MODES, name: mode}
-    modes: dict[str, Mode] = {}
-    for key in known:
-        modes[f"val/{key}"] = known[key]
     if monitor is None:
         return f"val/{name}", mode
-    if monitor not in modes:
+    stage, _, key = monitor.partition("/")
+    key = key.rpartition("/")[2]
+    if stage != "val" or key not in known:
         raise UserError(
-            f"monitor is {monitor!r}, which is no validation metric that finelab knows; there are {', '.join(modes)}."
+            f"monitor is {monitor!r}, which is no validation metric that finelab knows; there are "
+            f"{', '.join(f'val/{each}' for each in known)}, and val/NAME/... of one of several evaluation sets."
         )
-    return monitor, modes[monitor]
+    return monitor, known[key]
 
 
 def require_logged(monitor: str, metrics: dict) -> None:

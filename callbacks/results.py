@@ -15,9 +15,9 @@ class Results:
         directory: the run's; None writes no per-example files.
         initial: the weights before training.
         references: name -> predictions to compare with, under the initial weights; the last one is the strongest.
-        before: split -> reference -> metrics.
-        after: split -> metrics of the tuned model.
-        rows: split -> rows.
+        before: split, or ``SPLIT/NAME`` of one of its sets -> reference -> metrics.
+        after: likewise -> metrics of the tuned model.
+        rows: likewise -> rows.
         examples: ``validation-before`` and the like -> file, relative to ``directory``.
         notes: what a reader has to know.
         test_read: whether the test split was read.
@@ -54,7 +54,7 @@ class Results:
 
         relative = Path("predictions") / f"{name}.parquet"
         path = self.directory / relative
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_suffix(".part")
         pyarrow.parquet.write_table(pyarrow.table(evaluation.examples), scratch)
         os.replace(scratch, path)

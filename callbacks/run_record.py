@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ..contracts.data import AuditedSource
 from ..contracts.record import Best, Cost, Record, SplitResult, write_record
 from ..contracts.run import Run
+from ..models.window import Consumed
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
 from .evaluation import data_of, finetuner, trial_batches
@@ -98,7 +100,7 @@ class RunRecord(Callback):
             config_digest=config_digest(self.run.config),
             base=tuner.base,
             parameters={"trainable": trainable, "total": total},
-            data=self._data,
+            data=self._data | consumption(tuner.consumed),
             metrics=metrics if status == "finished" else finite_only(metrics),
             best=self._best(trainer),
             history=self.history.entries,
@@ -153,6 +155,14 @@ def data_summary(data: object) -> dict[str, Any]:
         return {}
     short = {key: part for key, part in data.report.items() if len(json.dumps(part)) <= LARGEST_SUMMARY}
     return {"fingerprint": data.fingerprint, **short}
+
+
+def consumption(consumed: Mapping[str, Consumed]) -> dict[str, Any]:
+    """What each source of a mixture gave to training, over all ranks and epochs; nothing in a run on a single one."""
+    if not consumed:
+        return {}
+    found = {name: {"rows": own.rows, "supervised_tokens": own.tokens} for name, own in consumed.items()}
+    return {"consumed": found}
 
 
 def finite_only(metrics: dict[str, SplitResult]) -> dict[str, SplitResult]:

@@ -7,10 +7,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from ..contracts.data import AuditedSource
+from ..contracts.data import AuditedSource, MixedSources
 from ..contracts.run import Run
 from .best_checkpoint import watched
-from .evaluation import data_of, finetuner
+from .evaluation import data_of, finetuner, stage_of
 from .factors import factors
 from .results import Results
 
@@ -32,7 +32,8 @@ class TensorBoard(Callback):
         names, data = self._metric_names(trainer, pl_module), data_of(trainer)
         for logger in tensorboard_loggers(trainer):
             writer = logger.experiment
-            writer.add_custom_scalars({"finelab": charts(names, bool(finetuner(pl_module).regularizers))})
+            layout = charts(names, bool(finetuner(pl_module).regularizers), isinstance(data, MixedSources))
+            writer.add_custom_scalars({"finelab": layout})
             splits = ("val", "test") if self.run.evaluate_test else ("val",)
             # Declared without a value: log_hyperparams(factors, nan) would draw a NaN into every one of these curves.
             declared: dict[str, Any] = {f"hp/{split}_{name}": None for split in splits for name in names}
@@ -43,9 +44,8 @@ class TensorBoard(Callback):
                 writer.add_text("data", as_code(data.render_report()))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        labels = {"validation": "val", "test": "test"}
         metrics = {
-            f"hp/{labels[split]}_{name}": value
+            f"hp/{stage_of(split)}_{name}": value
             for split, found in self.results.after.items()
             for name, value in found.items()
         }
@@ -65,10 +65,12 @@ def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def charts(metrics: list[str], regularized: bool) -> dict[str, list[Any]]:
+def charts(metrics: list[str], regularized: bool, mixed: bool) -> dict[str, list[Any]]:
     """The custom-scalars layout, charts in the order in which one looks at them."""
     lines = {
         "NLL per supervised token: train and validation": ["^train/nll$", "^val/nll$"],
+        "NLL of each source, training": ["^train/.+/nll$"] if mixed else [],
+        "NLL of each set, validation": ["^val/.+/nll$"] if mixed else [],
         "accuracy and macro-F1 (validation)": ["^val/accuracy$", "^val/macro_f1$"] if "accuracy" in metrics else [],
         "calibration error (validation)": ["^val/ece$"] if "ece" in metrics else [],
         "bits per character (validation)": ["^val/bits_per_char$"] if "bits_per_char" in metrics else [],

@@ -93,11 +93,15 @@ class Record:
         config_digest: of the resolved configuration without the ``run`` key.
         base: the base as the configuration names it.
         parameters: ``trainable`` and ``total``.
-        data: ``fingerprint``, and of the data report what fits on a page.
-        metrics: split -> before and after.
+        data: ``fingerprint``, and of the data report what fits on a page; of a mixture also ``source_names``, which
+            source_id is an index into, and ``consumed``, source -> rows and supervised_tokens trained on.
+        metrics: split -> before and after. Of several sets ``validation`` and ``test`` are over all tokens of those
+            that are trained on, and ``validation/NAME`` and ``test/NAME`` are each of them.
         best: which weights were kept.
         history: one entry per validation: step, epoch, train_nll since the last one, and the validation metrics.
-        examples: ``validation-before`` and the like -> per-example Parquet file, relative to the run.
+        examples: ``validation-before`` and the like -> per-example Parquet file, relative to the run. Of a mixture they
+            have the column ``source``; ``validation`` holds the rows of all sources, and an evaluation set that is not
+            trained on has a file of its own, ``validation/NAME-before``.
         test_read: whether the test split was read.
         order_digest: of (optimizer step, sample) pairs, see ``OrderDigest``; None where the run did not get there.
         cost: what it took.

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..contracts.batch import Batch
+from ..contracts.data import MixedSources
 from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
@@ -36,7 +37,8 @@ from .parameter_groups import decay_groups, undecayed
 from .regularizers.regularizer import Likelihood, Outputs, Regularizer, Step
 from .schedule import Schedule
 from .scored import Scored
-from .window import Window, require_finite, unique_names
+from .set_meters import SetMeters, sets_apart
+from .window import Consumed, Window, require_finite, unique_names
 
 
 class FineTuner(L.LightningModule):
@@ -76,6 +78,8 @@ class FineTuner(L.LightningModule):
         self.loading_notes: tuple[str, ...] = ()
         self.unit: float = 1.0
         self.window, self.replaying = Window(), False
+        self.consumed: dict[str, Consumed] = {}
+        self.meters = nn.ModuleDict()
         self.supervised_tokens = self.skipped_steps = 0
 
     @abstractmethod
@@ -117,7 +121,6 @@ class FineTuner(L.LightningModule):
             regularizer.attach(self.model)
         self.names = unique_names(self.regularizers)
         self.shapers = [r for r in self.regularizers if type(r).shape_gradients is not Regularizer.shape_gradients]
-        self.meters = nn.ModuleDict({"val": self.meter(), "test": self.meter()})
 
     def configure_callbacks(self) -> list[L.Callback]:
         return self.adapter.callbacks()
@@ -144,6 +147,12 @@ class FineTuner(L.LightningModule):
         """Logits [N, V] and hidden states [N, H] at the supervised positions."""
         return self.supervised(batch)[0]
 
+    def on_fit_start(self) -> None:
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        names = data.training_names if isinstance(data, MixedSources) else []
+        self.consumed = {name: Consumed() for name in names} if len(names) > 1 else {}
+        self.window = Window(sources=len(self.consumed))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not self.replaying:
             self.window.open(batch, keep=bool(self.shapers))
@@ -169,6 +178,7 @@ class FineTuner(L.LightningModule):
                 total, shown[name] = total + term.addition, term.shown
         if not self.replaying:
             self.window.add(len(targets), nll, total, shown)
+            self.window.add_sources(batch, step)
         return total / self.unit
 
     # ---- one optimizer step
@@ -188,11 +198,13 @@ class FineTuner(L.LightningModule):
         if self.window.tokens:
             for regularizer in self.regularizers:
                 regularizer.after_step(parameters)
-        self.window = Window()
+        self.window = Window(sources=len(self.consumed))
 
     def close_window(self, parameters: list[nn.Parameter]) -> None:
         """From this rank's sums, in units and divided by Lightning and DDP, to the mean over the step's tokens."""
         self.window.reduce(self.trainer.strategy)
+        for consumed, seen in zip(self.consumed.values(), self.window.seen, strict=True):
+            consumed.add(seen)
         parts = self.trainer.accumulate_grad_batches * self.trainer.world_size
         if not self.window.tokens:  # an update without gradients moves nothing, decay included
             if self.trainer.scaler is not None:
@@ -219,6 +231,8 @@ class FineTuner(L.LightningModule):
         rate = optimizer.param_groups[0]["lr"]
         require_finite(self.window, norm, rate, scaled=self.trainer.scaler is not None)
         logged = {f"reg/{name}": value for name, value in (self.window.shown_means() | shown).items()}
+        means = zip(self.consumed, self.window.seen, strict=True)
+        logged |= {f"train/{name}/nll": seen.nll / seen.tokens for name, seen in means if seen.tokens}
         logged |= {"train/loss": self.window.mean("total") + additions, "grad/norm": norm.item(), "train/lr": rate}
         self.log_dict(logged)
         self.log("train/nll", self.window.mean("nll"), prog_bar=True)
@@ -267,27 +281,28 @@ class FineTuner(L.LightningModule):
         outputs, targets, rows = self.supervised(batch)
         return Scored.of(outputs.logits, targets, rows, self.likelihood)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.stage_meter("val").update(self.score(batch), batch)
+    def on_validation_start(self) -> None:
+        self.meters["val"] = SetMeters(self.meter, sets_apart(self.trainer, "validation")).to(self.device)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self.stage_meter("test").update(self.score(batch), batch)
+    def on_test_start(self) -> None:
+        self.meters["test"] = SetMeters(self.meter, sets_apart(self.trainer, "test")).to(self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.stage_meters("val").update(self.score(batch), batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.stage_meters("test").update(self.score(batch), batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        self.log_meter("val")
+        self.log_dict(self.stage_meters("val").logged("val"), rank_zero_only=False)
 
     def on_test_epoch_end(self) -> None:
-        self.log_meter("test")
+        self.log_dict(self.stage_meters("test").logged("test"), rank_zero_only=False)
 
-    def stage_meter(self, stage: str) -> Meter:
-        meter = self.meters[stage]
-        assert isinstance(meter, Meter)
-        return meter
-
-    def log_meter(self, stage: str) -> None:
-        meter = self.stage_meter(stage)
-        self.log_dict({f"{stage}/{name}": value for name, value in meter.compute().items()}, rank_zero_only=False)
-        meter.reset()
+    def stage_meters(self, stage: str) -> SetMeters:
+        meters = self.meters[stage]
+        assert isinstance(meters, SetMeters)
+        return meters
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list]:
         """Columns with one entry per row of the batch; labels that are unknown are not among them."""

@@ -119,16 +119,18 @@ class ChoiceMeter(Meter):
 class LanguageModelMeter(Meter):
     """nll, perplexity, and bits per character and per UTF-8 byte, which compare across tokenizers.
 
-    Characters and bytes come from the batch (see the batch contract); without them the two are left out.
+    Characters and bytes come from the batch (see the batch contract); without them the two are left out, and of sets
+    together they speak of those sets that have them.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.chars, self.bytes = double_sum(), double_sum()
+        self.chars, self.bytes, self.counted = double_sum(), double_sum(), double_sum()
 
     def update(self, scored: Scored, batch: Batch) -> None:
         super().update(scored, batch)
         if "chars" in batch:
+            self.counted.update(scored.nll.to(SUM_DTYPE).sum())
             self.chars.update(batch["chars"].sum())
             self.bytes.update(batch["bytes"].sum())
 
@@ -136,7 +138,7 @@ class LanguageModelMeter(Meter):
         nll = self.mean_nll()
         found = {"nll": nll, "perplexity": math.exp(min(nll, 700.0))}
         if self.chars.update_called:
-            bits, chars, size = self.nll.compute() / math.log(2), self.chars.compute(), self.bytes.compute()
+            bits, chars, size = self.counted.compute() / math.log(2), self.chars.compute(), self.bytes.compute()
             found |= {"bits_per_char": (bits / chars).item(), "bits_per_byte": (bits / size).item()}
         return found
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contracts.batch import Batch
 from .losses import SUM_DTYPE
-from .regularizers.regularizer import Regularizer
+from .regularizers.regularizer import Regularizer, Step
 
 
 class NonFiniteError(RuntimeError):
@@ -17,10 +17,29 @@ class NonFiniteError(RuntimeError):
 
 
 @dataclass
+class Consumed:
+    """What one source of a mixture gave, over all ranks.
+
+    Args:
+        nll: sum over its supervised tokens.
+        tokens: its supervised tokens.
+        rows: its samples.
+    """
+
+    nll: float = 0.0
+    tokens: int = 0
+    rows: int = 0
+
+    def add(self, other: "Consumed") -> None:
+        self.nll, self.tokens, self.rows = self.nll + other.nll, self.tokens + other.tokens, self.rows + other.rows
+
+
+@dataclass
 class Window:
     """Sums over one optimizer step.
 
     Args:
+        sources: how many sources are told apart; 0 in a run on a single one.
         turn: index of the current micro-batch.
         batches: kept only where a method replays the window.
         sample_ids: of every row, to be named if something goes wrong.
@@ -29,6 +48,7 @@ class Window:
         sums: nll, total (with token terms) and each term's shown value, summed over supervised tokens.
     """
 
+    sources: int = 0
     turn: int = -1
     batches: list[Batch] = field(default_factory=list)
     sample_ids: list[Tensor] = field(default_factory=list)
@@ -36,6 +56,8 @@ class Window:
     tokens: int = 0
     sums: dict[str, Tensor] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
+    by_source: Tensor | None = None
+    seen: list[Consumed] = field(default_factory=list)
 
     def open(self, batch: Batch, keep: bool) -> None:
         self.turn += 1
@@ -50,13 +72,33 @@ class Window:
             value = value.detach().to(SUM_DTYPE)
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
+    def add_sources(self, batch: Batch, step: Step) -> None:
+        """Sums of each source, shape [3, sources]: nll, supervised tokens, rows; nothing in a run on a single one."""
+        if not self.sources:
+            return
+        rows, nll = batch["source_id"], step.nll.detach().to(SUM_DTYPE)
+        tokens = rows[step.rows]
+        sums = torch.zeros(3, self.sources, dtype=SUM_DTYPE, device=nll.device)
+        sums[0].index_add_(0, tokens, nll)
+        sums[1].index_add_(0, tokens, torch.ones_like(nll))
+        sums[2].index_add_(0, rows, torch.ones_like(rows, dtype=SUM_DTYPE))
+        self.by_source = sums if self.by_source is None else self.by_source + sums
+
     def reduce(self, strategy: Strategy) -> None:
-        """One reduction an optimizer step: the global count and every sum, divided by it."""
+        """One reduction an optimizer step: the global count, every sum (divided by it), and each source's own."""
         count = torch.tensor(self.tokens, dtype=SUM_DTYPE, device=self.sums["nll"].device)
-        numbers = strategy.reduce(torch.stack([count, *self.sums.values()]), reduce_op="sum").tolist()
+        parts = [torch.stack([count, *self.sums.values()])]
+        if self.by_source is not None:
+            parts.append(self.by_source.flatten())
+        numbers = strategy.reduce(torch.cat(parts), reduce_op="sum").tolist()
         self.tokens = round(numbers[0])
+        own = numbers[1 + len(self.sums) :]
+        self.seen = [
+            Consumed(own[i], round(own[self.sources + i]), round(own[2 * self.sources + i]))
+            for i in range(self.sources)
+        ]
         if self.tokens:
-            self.means = {name: value / self.tokens for name, value in zip(self.sums, numbers[1:], strict=True)}
+            self.means = {name: value / self.tokens for name, value in zip(self.sums, numbers[1:], strict=False)}
 
     def mean(self, name: str) -> float:
         return self.means[name]
