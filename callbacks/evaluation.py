@@ -119,7 +119,7 @@ def evaluate_split(
 
     Returns:
         ``SPLIT`` -> over all tokens of the sets that are trained on, with their examples, and ``SPLIT/NAME`` -> each;
-        ``SPLIT`` alone where the split is a single set without a name, and nothing where there is no such split.
+        ``SPLIT`` alone where the data has but one source, and nothing where there is no such split.
         Metrics of generated text are of each set alone.
     """
     sets = sets_apart(trainer, split) if has_split(trainer, split) else []
@@ -138,7 +138,8 @@ def evaluate_split(
         return apart
     parts = [found[name] for name in pooled]
     metrics = meter.compute() if len(parts) > 1 else parts[0].metrics
-    whole = Evaluation(metrics, _joined([part.examples for part in parts]), sum(part.rows for part in parts))
+    examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
+    whole = Evaluation(metrics, examples, rows, parts[0].notes)
     return {split: whole} | apart | {f"{split}/{name}": replace(found[name], examples={}) for name in pooled}
 
 

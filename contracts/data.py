@@ -1,6 +1,6 @@
 """What callbacks may ask of a data module; one that has not got it still trains, and what is missing is reported."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -119,8 +119,3 @@ class MixedSources(Protocol):
 
     @property
     def training_names(self) -> list[str]: ...
-
-
-def are_apart(sets: Sequence[EvaluationSet]) -> bool:
-    """Whether sets are to be shown by name: a single one that is trained on is the split itself."""
-    return len(sets) > 1 or any(not each.pooled for each in sets)

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSet, PackedSamples, Split
 from ..contracts.errors import UserError
+from .duplicates import Duplicates
 from .loader_options import LoaderOptions
 from .mixed_samples import MixedSamples
 from .mixing import quotas, shares
@@ -56,6 +57,7 @@ class MixtureDataModule(LightningDataModule):
         seed: the data seed; the command line links it.
         cache_dir: where tokens are kept.
         revision: commit, tag or branch of a base from the hub; the command line links it from the model.
+        duplicates: what is done about repeated texts, in each source apart.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class MixtureDataModule(LightningDataModule):
         seed: int = 1,
         cache_dir: str = "~/.cache/finelab/tokens",
         revision: str | None = None,
+        duplicates: Duplicates = Duplicates(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         self.sources, self.eval_sets = sources, eval_sets or {}
@@ -89,6 +92,7 @@ class MixtureDataModule(LightningDataModule):
             "seed": seed,
             "cache_dir": cache_dir,
             "revision": revision,
+            "duplicates": duplicates,
         }
         self._needs_train = True
         self._trained_labels: list[str] | None = None

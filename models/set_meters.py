@@ -6,7 +6,7 @@ from lightning.pytorch import Trainer
 from torch import nn
 
 from ..contracts.batch import Batch
-from ..contracts.data import EvaluationSet, EvaluationSets, Split, are_apart
+from ..contracts.data import EvaluationSet, EvaluationSets, MixedSources, Split
 from .meters import Meter
 from .scored import Scored
 
@@ -55,9 +55,8 @@ class SetMeters(nn.Module):
 
 
 def sets_apart(trainer: Trainer, split: Split) -> list[EvaluationSet]:
-    """The sets of a split, in the order of its loaders; none where it is a single set without a name."""
+    """The sets of a split, in the order of its loaders; none where the data has but one source."""
     data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-    if not isinstance(data, EvaluationSets):
+    if not isinstance(data, EvaluationSets) or (isinstance(data, MixedSources) and len(data.source_names) == 1):
         return []
-    sets = data.evaluation_sets(split)
-    return sets if are_apart(sets) else []
+    return data.evaluation_sets(split)

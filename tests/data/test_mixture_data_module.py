@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSources, TrainedLabels, are_apart
+from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSources, TrainedLabels
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Documents, MixtureDataModule, TextDataModule
 from finelab.data.loader_options import LoaderOptions
@@ -169,8 +169,6 @@ def test_sets_by_split_and_which_are_pooled(mixture, alone):
     assert found["test"] == [("b", True), ("c", False)]
     assert len(data.val_dataloader()) == 2 and len(data.test_dataloader()) == 2
     assert sorted(i for ids in ids_of(data.evaluation_loader("validation")) for i in ids) == list(range(16))
-    single = mixture(sources=("b",), sets=()).evaluation_sets("validation")
-    assert not are_apart(single) and are_apart(data.evaluation_sets("test"))
     with pytest.raises(UserError, match="None of a has a test split"):
         mixture(sources=("a",), sets=()).test_dataloader()
 
