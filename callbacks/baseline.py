@@ -13,20 +13,10 @@ from torch import Tensor
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource
 from ..models.scored import Scored
-from .evaluation import (
-    InitialWeights,
-    Score,
-    data_of,
-    evaluate_split,
-    finetuner,
-    gathered,
-    logged,
-    on_device,
-    split_loader,
-    undisturbed,
-)
+from .evaluation import InitialWeights, Score, data_of, finetuner, gathered, on_device, split_loader, undisturbed
 from .frozen_feature_probe import FrozenFeatureProbe
 from .results import Results
+from .split_evaluation import evaluate_split, logged
 
 if TYPE_CHECKING:
     from ..models.headed_encoder import HeadedEncoder

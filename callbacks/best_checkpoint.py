@@ -10,8 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from ..contracts.files import replace_folder
-from .evaluation import evaluate_split, finetuner, logged, trial_batches
+from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
+from .split_evaluation import evaluate_split, logged
 
 
 class BestCheckpoint(Checkpoint):

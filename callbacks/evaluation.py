@@ -1,10 +1,8 @@
 """Evaluating a module on a whole split without leaving a trace in the run."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
@@ -16,7 +14,6 @@ from torch import Tensor
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, MixedSources, Split
 from ..models.scored import Scored
-from ..models.set_meters import sets_apart
 from .split_metrics import SplitMetrics
 
 if TYPE_CHECKING:
@@ -64,8 +61,7 @@ def evaluate(
     score = score or tuner.score
     meter = tuner.meter().to(tuner.device)
     examples: dict[str, list[Any]] = {}
-    whole_split = [callback for callback in callbacks_of(trainer) if isinstance(callback, SplitMetrics)]
-    if whole_split and isinstance(loader, Iterator):
+    if isinstance(loader, Iterator) and split_metrics_of(trainer):
         loader = list(loader)  # which is read once for each of them
     with undisturbed(module):
         for batch in on_device(loader, trainer):
@@ -82,14 +78,30 @@ def evaluate(
     if isinstance(data, MixedSources) and "source_id" in examples:
         examples["source"] = [data.source_names[source] for source in examples["source_id"]]
     rows = len(next(iter(examples.values()), []))
+    found, columns, notes = measure_split(module, loader, trainer)
+    for added in columns:
+        add_columns(examples, added)
+    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes)
+
+
+def measure_split(
+    module: LightningModule, loader: Iterable[Batch], trainer: Trainer
+) -> tuple[dict[str, float], list[dict[str, list[Any]]], tuple[str, ...]]:
+    """What the trainer's ``SplitMetrics`` find: metrics, columns of examples by callback, and notes."""
+    metrics: dict[str, float] = {}
+    columns: list[dict[str, list[Any]]] = []
     notes: list[str] = []
-    for callback in whole_split:
+    for callback in split_metrics_of(trainer):
         with undisturbed(module):
-            found, columns = callback.measure(module, loader, trainer)
+            found, added = callback.measure(module, loader, trainer)
         metrics |= found
-        add_columns(examples, columns)
+        columns.append(added)
         notes += callback.notes()
-    return Evaluation(metrics, {} if trial_batches(trainer) else examples, rows, tuple(notes))
+    return metrics, columns, tuple(notes)
+
+
+def split_metrics_of(trainer: Trainer) -> list[SplitMetrics]:
+    return [callback for callback in callbacks_of(trainer) if isinstance(callback, SplitMetrics)]
 
 
 def add_columns(examples: dict[str, list[Any]], columns: dict[str, list[Any]]) -> None:
@@ -99,72 +111,6 @@ def add_columns(examples: dict[str, list[Any]], columns: dict[str, list[Any]]) -
         values = dict(zip(own, columns[name], strict=True))
         if examples:
             examples[name] = [values.get(sample) for sample in examples["sample_id"]]
-
-
-def evaluate_split(
-    module: LightningModule,
-    split: Split,
-    trainer: Trainer,
-    score: Score | None = None,
-    batches: Sequence[int | float] = (),
-) -> dict[str, Evaluation]:
-    """Every set of a split apart, and those that are trained on together.
-
-    Args:
-        module: a ``FineTuner``.
-        split: whose sets.
-        trainer: gives device, precision and data.
-        score: predictions of a reference; by default the module's.
-        batches: at most so many of each loader; by default all.
-
-    Returns:
-        ``SPLIT`` -> over all tokens of the sets that are trained on, with their examples, and ``SPLIT/NAME`` -> each;
-        ``SPLIT`` alone where the data has but one source, and nothing where there is no such split.
-        Metrics of generated text are of each set alone.
-    """
-    sets = sets_apart(trainer, split) if has_split(trainer, split) else []
-    if not sets:
-        loader = split_loader(trainer, split)
-        return {} if loader is None else {split: evaluate(module, first(loader, batches, 0), trainer, score)}
-    tuner = finetuner(module)
-    meter = tuner.meter().to(tuner.device)
-    found: dict[str, Evaluation] = {}
-    for index, each in enumerate(sets):
-        also = meter.update if each.pooled else None
-        found[each.name] = evaluate(module, first(each.loader, batches, index), trainer, score, also)
-    apart = {f"{split}/{name}": part for name, part in found.items()}
-    pooled = [each.name for each in sets if each.pooled]
-    if not pooled:
-        return apart
-    parts = [found[name] for name in pooled]
-    metrics = meter.compute() if len(parts) > 1 else parts[0].metrics
-    examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
-    whole = Evaluation(metrics, examples, rows, parts[0].notes)
-    return {split: whole} | apart | {f"{split}/{name}": replace(found[name], examples={}) for name in pooled}
-
-
-def has_split(trainer: Trainer, split: Split) -> bool:
-    """Whether there is anything to evaluate; validation may be switched off."""
-    if split == "validation" and trainer.limit_val_batches == 0:
-        return False
-    return bool(sets_apart(trainer, split)) or split_loader(trainer, split) is not None
-
-
-def logged(found: Mapping[str, Evaluation]) -> dict[str, float]:
-    """``val/KEY``, ``val/NAME/KEY``, ``test/KEY`` and ``test/NAME/KEY``."""
-    return {f"{stage_of(split)}/{key}": value for split, part in found.items() for key, value in part.metrics.items()}
-
-
-def stage_of(split: str) -> str:
-    """``validation/NAME`` -> ``val/NAME``."""
-    return split.replace("validation", "val", 1) if split.startswith("validation") else split
-
-
-def first(loader: Iterable[Batch], batches: Sequence[int | float], index: int) -> Iterable[Batch]:
-    """At most as many batches as ``batches`` says at this position."""
-    if index >= len(batches) or not math.isfinite(batches[index]):
-        return loader
-    return islice(loader, int(batches[index]))
 
 
 @contextmanager
@@ -257,16 +203,6 @@ def gathered(item: Any) -> list[Any]:
     items: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(items, item)
     return items
-
-
-def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
-    """Columns of several sets behind each other; None where a set has not got a column that another one has."""
-    columns = dict.fromkeys(name for part in parts for name in part)
-    sizes = [len(next(iter(part.values()), [])) for part in parts]
-    return {
-        name: [value for part, size in zip(parts, sizes, strict=True) for value in part.get(name, [None] * size)]
-        for name in columns
-    }
 
 
 def _gathered_by_sample(examples: dict[str, list[Any]]) -> dict[str, list[Any]]:

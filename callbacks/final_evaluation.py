@@ -4,8 +4,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
-from .evaluation import evaluate_split, has_split, logged
 from .results import Results
+from .split_evaluation import evaluate_split, has_split, logged
 
 
 class FinalEvaluation(Callback):

@@ -10,11 +10,11 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from ..contracts.batch import Batch
-from ..contracts.data import EvaluationSets, are_apart
 from ..contracts.errors import UserError
 from ..models.generation import padded_right
 from ..models.generative import Generative
-from .evaluation import data_of, gathered, trial_batches, undisturbed
+from ..models.set_meters import sets_apart
+from .evaluation import gathered, trial_batches, undisturbed
 from .split_metrics import SplitMetrics
 from .text_scores import SCORES, exact_matches
 
@@ -90,13 +90,10 @@ class GenerationMetrics(SplitMetrics):
         """On as many batches as the trainer's own; by set where the data has several."""
         listed = loaders if isinstance(loaders, list) else [loaders]
         limited = [limited_batches(loader, limit) for loader, limit in zip(listed, limits, strict=True)]
-        data = data_of(trainer)
-        sets = (
-            data.evaluation_sets("validation" if stage == "val" else "test") if isinstance(data, EvaluationSets) else []
-        )
+        sets = sets_apart(trainer, "validation" if stage == "val" else "test")
         found: dict[str, float] = {}
         pooled = limited
-        if are_apart(sets):
+        if sets:
             pooled = [own for own, entry in zip(limited, sets, strict=True) if entry.pooled]
             for own, entry in zip(limited, sets, strict=True):
                 metrics, _ = self.measure(module, own, trainer)

@@ -10,9 +10,10 @@ from torch.utils.tensorboard.summary import hparams
 from ..contracts.data import AuditedSource, MixedSources
 from ..contracts.run import Run
 from .best_checkpoint import watched
-from .evaluation import data_of, finetuner, stage_of
+from .evaluation import data_of, finetuner
 from .factors import factors
 from .results import Results
+from .split_evaluation import stage_of
 
 
 class TensorBoard(Callback):

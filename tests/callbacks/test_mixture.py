@@ -9,7 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from peft import LoraConfig
 
 from finelab.callbacks.card import as_text, card
-from finelab.callbacks.evaluation import evaluate_split
+from finelab.callbacks.split_evaluation import evaluate_split
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.errors import UserError
 from finelab.contracts.record import read_record
