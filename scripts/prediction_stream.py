@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Subset
 
 from ..contracts.errors import UserError
+from ..data.mixture_data_module import MixtureDataModule
 from ..data.text_data_module import TextDataModule
 from .invocation import Invocation
 
@@ -140,7 +141,7 @@ def text_stream(data: object, invocation: Invocation) -> PredictionStream | None
         UserError: --resume for predictions that are no text.
     """
     wants_lines = invocation.output is None or invocation.output == "-" or invocation.output.endswith(".jsonl")
-    if isinstance(data, TextDataModule) and data.predict_input is not None and wants_lines:
+    if isinstance(data, TextDataModule | MixtureDataModule) and data.predict_input is not None and wants_lines:
         loader = data.predict_dataloader()
         samples: Any = loader.dataset
         if len(samples) and "labels" not in samples[0]:

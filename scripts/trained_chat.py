@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from ..data.conversation import Conversation
-from ..data.text_data_module import TextDataModule
+from ..data.chat_templates import use_template
 from ..models.checkpoint_folder import stored_manifest
 
 
@@ -13,5 +12,5 @@ def share_chat_template(data: object, weights: Path) -> None:
     Raises:
         UserError: the checkpoint's manifest is missing or damaged.
     """
-    if isinstance(data, TextDataModule) and isinstance(data.template, Conversation):
-        data.template.chat_template = stored_manifest(weights).get("chat_template", data.template.chat_template)
+    if (text := stored_manifest(weights).get("chat_template")) is not None:
+        use_template(data, text)

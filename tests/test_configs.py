@@ -14,7 +14,13 @@ FILES = sorted(
     for file in map(Path, map(str, importlib.resources.files("finelab.configs").iterdir()))
     if file.suffix == ".yaml" and file.name != "defaults.yaml"
 )
-TINY = {"finelab.models.SequenceClassifier": "tiny://bert", "finelab.models.CausalLM": "tiny://llama"}
+TINY = {
+    "finelab.models.SequenceClassifier": "tiny://bert",
+    "finelab.models.CausalLM": "tiny://llama",
+    "finelab.models.Seq2SeqLM": "tiny://t5",
+}
+ROOMY = ("finelab.data.Instruction", "finelab.data.PromptResponse", "finelab.data.Messages")
+"""Templates whose prompt and answer need more room than a window."""
 
 
 def made_up(folder):
@@ -22,11 +28,20 @@ def made_up(folder):
     folder.mkdir()
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):
         rows = [
-            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip()}
+            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip(), **told(i)}
             for i, word in enumerate(("poor ", "fine ") * (count // 2))
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def told(i):
+    """Columns of a prompt and its answer under the names of several data sets."""
+    asked, answer = f"number {i}", f"it is {i}"
+    prompts = dict.fromkeys(("prompt", "question", "instruction", "input", "en"), asked)
+    return (
+        prompts | dict.fromkeys(("response", "answer", "output", "de"), answer) | {"references": [answer, answer + "!"]}
+    )
 
 
 @pytest.mark.parametrize("file", FILES, ids=[Path(file).stem for file in FILES])
@@ -36,7 +51,8 @@ def test_every_configuration_takes_a_step(file, tmp_path, capsys):
     overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one"]
     if config["data"]["class_path"] == "finelab.data.TextDataModule":
         overrides += ["--data.source", str(made_up(tmp_path / "rows"))]
-    overrides += ["--data.context", "32", "--data.cache_dir", str(tmp_path / "cache")]
+    template = config["data"].get("init_args", {}).get("template", {}).get("class_path")
+    overrides += ["--data.context", "128" if template in ROOMY else "32", "--data.cache_dir", str(tmp_path / "cache")]
     assert main(["fit", "-c", file, *overrides]) == 0, capsys.readouterr().err
     record = json.loads((tmp_path / "runs" / "one" / "record.json").read_text())
     assert record["status"] == "finished"
