@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -46,18 +47,31 @@ def jsonl_rows(stream: BinaryIO, name: str, reject: Reject) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line.decode())
+            fields = json.loads(line.decode(), object_pairs_hook=_without_repeats)
         except UnicodeDecodeError as error:
             reject(where, f"not valid UTF-8 (byte {error.object[error.start]:#04x} at column {error.start + 1})")
         except json.JSONDecodeError as error:
             reject(where, f"not valid JSON ({error.msg} at column {error.colno})")
         except RecursionError:
             reject(where, "not usable JSON (nested too deeply)")
+        except ValueError as error:  # a key twice, or a number of thousands of digits
+            reject(where, f"not usable JSON ({error})")
         else:
             if isinstance(fields, dict):
                 yield Row(where, fields)
             else:
                 reject(where, f"not a JSON object ({type(fields).__name__} {str(fields)[:40]!r})")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Raises:
+    ValueError: a key stands twice, and nobody can say which value counts.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise ValueError(f"the key {key!r} stands twice")
+    return found
 
 
 def read_csv(file: Path, reject: Reject) -> Iterator[Row]:
@@ -72,9 +86,7 @@ def csv_rows(stream: BinaryIO, name: str, reject: Reject) -> Iterator[Row]:
     limit = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         reader = csv.reader(text, strict=True)
-        header = next(reader, None)
-        if header is None:
-            raise UserError(f"{name} is empty; the first line of a CSV file names its columns.")
+        header = _header(reader, name)
         while True:
             where = f"{name}:{reader.line_num + 1}"
             try:
@@ -90,6 +102,21 @@ def csv_rows(stream: BinaryIO, name: str, reject: Reject) -> Iterator[Row]:
                 reject(where, f"another number of fields than the header ({len(values)}, not {len(header)})")
     finally:
         csv.field_size_limit(limit)
+
+
+def _header(reader: Iterator[list[str]], name: str) -> list[str]:
+    """Raises:
+    UserError: there is none, it cannot be read, or it names a column twice.
+    """
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        raise UserError(f"{name}:1: the header is not valid CSV ({error}).") from error
+    if header is None:
+        raise UserError(f"{name} is empty; the first line of a CSV file names its columns.")
+    if repeated := [column for column, count in Counter(header).items() if count > 1]:
+        raise UserError(f"{name}:1: the header names the column {repeated[0]!r} more than once; rename one of them.")
+    return header
 
 
 def read_parquet(file: Path, reject: Reject) -> Iterator[Row]:
@@ -108,7 +135,7 @@ def read_parquet(file: Path, reject: Reject) -> Iterator[Row]:
                 for fields in batch.to_pylist():
                     number += 1
                     yield Row(f"{file}:{number}", fields)
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError) as error:  # a damaged page is an OSError
         raise UserError(f"{file} cannot be read as Parquet ({str(error).splitlines()[0]}).") from error
 
 

@@ -101,8 +101,11 @@ class FileSource(Source):
     def digest(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         for split, file in sorted(self.files.items()):
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            try:
+                with file.open("rb") as stream:
+                    content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            except OSError as error:  # a folder, a link to nothing, no permission
+                raise UserError(f"{file} cannot be read ({error.strerror}).") from error
             digest.update(f"{split}{suffix_of(file)}{content}".encode())
         return digest.hexdigest()
 

@@ -148,6 +148,8 @@ def checked_text(value: object, name: str) -> str:
         raise BadRow(f"the column {name!r} holds no text ({type(value).__name__} {str(value)[:40]!r})")
     if not value.strip():
         raise BadRow(f"the text in column {name!r} is empty")
+    if not any(char.isprintable() and not char.isspace() for char in value):
+        raise BadRow(f"the text in column {name!r} holds no visible character ({value[:10]!r})")
     if "\x00" in value:
         raise BadRow(f"the text in column {name!r} holds a NUL character (at {value.index(chr(0)) + 1})")
     try:
