@@ -15,7 +15,7 @@ from .loader_options import LoaderOptions
 from .pack_collator import FlatCollator, PackCollator
 from .packing import PackedDataset
 from .template import Template
-from .token_dataset import TokenDataset
+from .token_dataset import Sample, TokenDataset
 
 PROBED = 8
 """Most samples that are compared before training."""
@@ -46,33 +46,44 @@ class TrainingLayout:
         """Raises:
         UserError: samples of this template cannot share a row.
         """
-        if loader.packing or loader.padding_free:
-            require_packable(template, loader)
+        collate = collator_of(template, pad_id, loader)
         if loader.packing:
             packed = PackedDataset(data, context, seed)
             note = (
                 f"packed: {len(data)} training samples in {len(packed)} rows of at most {context} tokens, "
                 f"{packed.fill:.1%} filled; no sample sees another"
             )
-            return cls(packed, packed.lengths, PackCollator(pad_id), False, (note,))
+            return cls(packed, packed.lengths, collate, False, (note,))
         if loader.padding_free:
             note = "padding-free: the samples of a training batch share one row without pads; no sample sees another"
-            return cls(data, data.lengths, FlatCollator(pad_id), False, (note,))
-        return cls(data, data.lengths, template.collator(pad_id), loader.bucketing)
+            return cls(data, data.lengths, collate, False, (note,))
+        return cls(data, data.lengths, collate, loader.bucketing)
 
     def probe(self, pad_id: int) -> PackedSamples | None:
         """Some samples in this layout and padded; None where the layout is padded or no two samples share a row."""
-        if isinstance(self.rows, PackedDataset):
-            shared = next((row for row in range(len(self.rows)) if len(self.rows.rows[row]) > 1), None)
-            samples = [] if shared is None else self.rows[shared][:PROBED]
-        elif isinstance(self.collate, FlatCollator):
-            samples = [self.rows[index] for index in range(min(PROBED, len(self.lengths)))]
-        else:
-            samples = []
-        if not samples:
-            return None
         flat = isinstance(self.collate, FlatCollator)
-        return PackedSamples(FlatCollator(pad_id)(samples), PadCollator(pad_id)(samples), padding_free=flat)
+        if isinstance(self.rows, PackedDataset):
+            shared = next((row for row in self.rows.rows if len(row) > 1), [])
+            samples = [self.rows.data[int(index)] for index in shared[:PROBED]]
+        else:
+            samples = [self.rows[index] for index in range(min(PROBED, len(self.lengths)))] if flat else []
+        return probe_of(samples, pad_id, flat) if samples else None
+
+
+def probe_of(samples: Sequence[Sample], pad_id: int, padding_free: bool) -> PackedSamples:
+    return PackedSamples(FlatCollator(pad_id)(samples), PadCollator(pad_id)(samples), padding_free)
+
+
+def collator_of(template: Template, pad_id: int, loader: LoaderOptions) -> Callable[[Any], Batch]:
+    """How training batches are made.
+
+    Raises:
+        UserError: samples of this template cannot share a row.
+    """
+    if loader.packing or loader.padding_free:
+        require_packable(template, loader)
+        return PackCollator(pad_id) if loader.packing else FlatCollator(pad_id)
+    return template.collator(pad_id)
 
 
 def require_packable(template: Template, loader: LoaderOptions) -> None:
