@@ -70,7 +70,7 @@ class StreamLoader:
         self.loader = DataLoader(
             batches,
             batch_size=None,
-            collate_fn=WithCursor(collate),
+            collate_fn=WithCursor(collate),  # pyright: ignore[reportArgumentType] - of one item, as batch_size is None
             # One of its own: a loader draws its workers' seed from the global generator otherwise.
             generator=torch.Generator().manual_seed(0),
             num_workers=num_workers,

@@ -1,6 +1,5 @@
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import textwrap
@@ -70,7 +69,7 @@ def test_the_order_is_shuffled_over_the_buffer_and_other_in_each_epoch(module):
     loader.set_epoch(1)
     second = list(itertools.chain(*ids_of(loader)))
     assert first != second and sorted(first) == sorted(second)
-    # A row is drawn from the buffer, and then inside a chunk: so at most a buffer's rows and a chunk's earlier than in the file.
+    # Drawn from the buffer and then inside a chunk, a row comes at most so much earlier than in the file.
     positions = {own // PARTS: place for place, own in enumerate(first)}
     assert all(place >= row - BUFFER - CHUNK for row, place in positions.items())
     assert first != list(itertools.chain(*ids_of(module(seed=2).train_dataloader())))
@@ -192,22 +191,22 @@ MEASURE = """
     data.prepare_data()
     batches = iter(data.train_dataloader())
     seen = 0
-    peaks = []
-    for wanted in (15_000, 90_000):
-        while seen < wanted:
-            seen += len(next(batches)["sample_id"])
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    print(peaks[1] - peaks[0])
+    for batch in batches:
+        seen += len(batch["sample_id"])
+        if seen <= 10_000:
+            early = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert seen == 100_000
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - early)
 """
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, write, rows, tokens):
-    """Of a file of 150 MB, six times as much is read between two measurements."""
+    """Of a file of 150 MB, most of it in a column that nothing reads, four fifths are read between the measurements."""
     file = tmp_path / "large.jsonl"
     with file.open("w") as stream:
         for number in range(100_000):
-            stream.write(json.dumps({"text": f"{number} " + "a story that is told again " * 55}) + "\n")
+            stream.write(json.dumps({"text": f"story {number}", "notes": "told again and again " * 72}) + "\n")
     assert file.stat().st_size > 145e6
     held_out = write("held.jsonl", [{"text": "a story"}, {"text": "another story"}])
     done = subprocess.run(
@@ -217,5 +216,5 @@ def test_memory_does_not_grow_with_the_file(tmp_path, write, rows, tokens):
     )
     assert done.returncode == 0, done.stderr
     scale = 1 if sys.platform == "darwin" else 1024
+    print(done.stdout)
     assert int(done.stdout) * scale < 15e6
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
