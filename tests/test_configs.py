@@ -14,21 +14,30 @@ FILES = sorted(
     for file in map(Path, map(str, importlib.resources.files("finelab.configs").iterdir()))
     if file.suffix == ".yaml" and file.name != "defaults.yaml"
 )
-TINY = {
-    "finelab.models.SequenceClassifier": "tiny://bert",
-    "finelab.models.CausalLM": "tiny://llama",
-    "finelab.models.Seq2SeqLM": "tiny://t5",
-}
 ROOMY = ("finelab.data.Instruction", "finelab.data.PromptResponse", "finelab.data.Messages")
 """Templates whose prompt and answer need more room than a window."""
+LANGUAGE_MODELS = {"finelab.models.CausalLM": "tiny://llama", "finelab.models.Seq2SeqLM": "tiny://t5"}
+
+
+def targets(number):
+    """The columns of ``PythonFunctions`` beside those of ``told``, whose answer is among the choices."""
+    return {
+        "signature": f"f(x{number})",
+        "body": f"return {number}",
+        "words": [f"word{number}", "x", "end"],
+        "tags": ["O", "B-PARAMETER", "O"],
+        "statements": [["return"], ["loop", "return"], []][number % 3],
+        "log2_lines": float(number % 4),
+        "choices": ["two", f"it is {number}", "three"],
+    }
 
 
 def made_up(folder):
-    """Rows that serve every template: texts of two labels, long enough for a window."""
+    """Rows that serve every template: texts of two labels, long enough for a window, and every other target."""
     folder.mkdir()
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):
         rows = [
-            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip(), **told(i)}
+            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip()} | told(i) | targets(i)
             for i, word in enumerate(("poor ", "fine ") * (count // 2))
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -47,7 +56,12 @@ def told(i):
 @pytest.mark.parametrize("file", FILES, ids=[Path(file).stem for file in FILES])
 def test_every_configuration_takes_a_step(file, tmp_path, capsys):
     config = yaml.safe_load(Path(file).read_text())
-    overrides = ["--model.base", TINY[config["model"]["class_path"]], "--trainer.max_steps", "1"]
+    overrides = [
+        "--model.base",
+        LANGUAGE_MODELS.get(config["model"]["class_path"], "tiny://bert"),
+        "--trainer.max_steps",
+        "1",
+    ]
     overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one"]
     if config["data"]["class_path"] == "finelab.data.TextDataModule":
         overrides += ["--data.source", str(made_up(tmp_path / "rows"))]

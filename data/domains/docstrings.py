@@ -45,20 +45,20 @@ def module_files(root: Path, modules: Iterable[str]) -> dict[str, Path]:
 
 def read_docstrings(module: str, file: Path) -> Iterator[Docstring]:
     """The docstrings of one file, in order of their lines."""
-    for node in _documented(ast.parse(file.read_bytes(), str(file))):
+    for node in documented(ast.parse(file.read_bytes(), str(file))):
         if text := ast.get_docstring(node):
             line = node.body[0].lineno
             yield Docstring(module, f"{file}:{line}", mask_own_names(text, module))
 
 
-def _documented(node: ast.AST) -> Iterator[Documented]:
+def documented(node: ast.AST) -> Iterator[Documented]:
     """Modules, classes and functions; only statements are visited, which is several times faster than ``ast.walk``."""
     if isinstance(node, Documented):
         yield node
     for field in ("body", "orelse", "handlers", "finalbody"):
         children = getattr(node, field, ())
         for child in children if isinstance(children, list) else ():
-            yield from _documented(child)
+            yield from documented(child)
 
 
 def mask_own_names(text: str, module: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from ..duplicates import text_key
 from ..rejections import Reject, Row
@@ -20,6 +21,14 @@ NEAR = 0.8
 """Jaccard similarity of word 5-grams from which two docstrings are near duplicates."""
 
 Splits = dict[str, list[Docstring]]
+
+
+class HasText(Protocol):
+    @property
+    def text(self) -> str: ...
+
+
+Doc = TypeVar("Doc", bound=HasText)
 
 
 class StdlibSource(Source):
@@ -75,9 +84,9 @@ class StdlibSource(Source):
         for module, docs in by_module.items():
             splits[assigned[module]] += docs
         before = sum(map(len, splits.values()))
-        _keep_once(splits)
+        keep_once(splits)
         dropped["exact duplicates"] = before - sum(map(len, splits.values()))
-        _drop_near_duplicates(splits)
+        drop_near_duplicates(splits)
         dropped["near duplicates"] = before - sum(map(len, splits.values())) - dropped["exact duplicates"]
         return splits, dropped
 
@@ -116,7 +125,8 @@ def assign_files(sizes: dict[str, int]) -> dict[str, str]:
     return assigned
 
 
-def _keep_once(splits: Splits) -> None:
+def keep_once(splits: dict[str, list[Doc]]) -> None:
+    """Of equal texts the first stays; test goes before validation, and validation before train."""
     seen: set[bytes] = set()
     for split, docs in splits.items():
         kept = []
@@ -127,7 +137,8 @@ def _keep_once(splits: Splits) -> None:
         splits[split] = kept
 
 
-def _drop_near_duplicates(splits: Splits) -> None:
+def drop_near_duplicates(splits: dict[str, list[Doc]]) -> None:
+    """Of nearly equal texts of two splits the held-out one stays."""
     for lower, higher in (("validation", ("test",)), ("train", ("test", "validation"))):
         held_out = [doc.text for split in higher for doc in splits[split]]
         near = {other for _, other in near_pairs(held_out, [doc.text for doc in splits[lower]], NEAR)}
