@@ -1,4 +1,4 @@
-"""A corpus of bad inputs: each is named with file and line (or file alone where it has no lines); none is lost in silence."""
+"""A corpus of bad inputs: each is named with file and line, or file alone where it has no lines; none is lost."""
 
 import gzip
 import io
