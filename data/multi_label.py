@@ -79,6 +79,9 @@ class MultiLabel(TextPair):
             for names in unknown
         ]
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return (", ".join(example["held"]) or "no label",)
+
     def encode_target(self, example: Example, index: Mapping[str, int]) -> list[int]:
         held = set(example.get("held", ()))
         return [int(name in held) for name in index]

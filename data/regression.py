@@ -35,6 +35,9 @@ class Regression(TextPair):
             raise BadRow(f"the number in column {self.target!r} is not finite ({value})")
         return {"target": number}
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return (str(example["target"]),)
+
     def encode_target(self, example: Example, index: Mapping[str, int]) -> float:
         return example.get("target", 0.0)
 

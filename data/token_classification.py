@@ -74,6 +74,9 @@ class TokenClassification(Template):
         seen = ", ".join(label_names or [])
         return [f"unknown tag {tags[0]!r} (training tags: {seen})" if tags else None for tags in unknown]
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        return (" ".join(example["tags"]),)
+
     def texts(self, example: Example) -> tuple[str, ...]:
         return (" ".join(example["words"]),)
 

@@ -131,7 +131,7 @@ def keep_once(splits: dict[str, list[Doc]]) -> None:
     for split, docs in splits.items():
         kept = []
         for doc in docs:
-            if (key := text_key(doc.text)) not in seen:
+            if (key := text_key(" ".join(doc.text.split()))) not in seen:
                 seen.add(key)
                 kept.append(doc)
         splits[split] = kept
