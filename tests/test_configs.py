@@ -53,6 +53,14 @@ def told(i):
     )
 
 
+def on(spec, rows):
+    """A part of a mixture with the same splits, on made-up rows."""
+    given = spec["source"]
+    return spec | {
+        "source": {key: str(rows / "train.jsonl") for key in given} if isinstance(given, dict) else str(rows)
+    }
+
+
 @pytest.mark.parametrize("file", FILES, ids=[Path(file).stem for file in FILES])
 def test_every_configuration_takes_a_step(file, tmp_path, capsys):
     config = yaml.safe_load(Path(file).read_text())
@@ -65,6 +73,11 @@ def test_every_configuration_takes_a_step(file, tmp_path, capsys):
     overrides += ["--run.root", str(tmp_path / "runs"), "--run.name", "one"]
     if config["data"]["class_path"] == "finelab.data.TextDataModule":
         overrides += ["--data.source", str(made_up(tmp_path / "rows"))]
+    if config["data"]["class_path"] == "finelab.data.MixtureDataModule":
+        rows = made_up(tmp_path / "rows")
+        for key in ("sources", "eval_sets"):
+            if specs := config["data"]["init_args"].get(key):
+                overrides += [f"--data.{key}", json.dumps({name: on(spec, rows) for name, spec in specs.items()})]
     template = config["data"].get("init_args", {}).get("template", {}).get("class_path")
     overrides += ["--data.context", "128" if template in ROOMY else "32", "--data.cache_dir", str(tmp_path / "cache")]
     assert main(["fit", "-c", file, *overrides]) == 0, capsys.readouterr().err
