@@ -135,7 +135,10 @@ def text_column(fields: Mapping[str, object], name: str) -> str:
     Raises:
         BadRow: missing, of another type, empty, or with characters that no text holds.
     """
-    return checked_text(column(fields, name), name)
+    value = checked_text(column(fields, name), name)
+    if not any(char.isprintable() and not char.isspace() for char in value):
+        raise BadRow(f"the text in column {name!r} holds no visible character ({value[:10]!r})")
+    return value
 
 
 def checked_text(value: object, name: str) -> str:
@@ -148,8 +151,6 @@ def checked_text(value: object, name: str) -> str:
         raise BadRow(f"the column {name!r} holds no text ({type(value).__name__} {str(value)[:40]!r})")
     if not value.strip():
         raise BadRow(f"the text in column {name!r} is empty")
-    if not any(char.isprintable() and not char.isspace() for char in value):
-        raise BadRow(f"the text in column {name!r} holds no visible character ({value[:10]!r})")
     if "\x00" in value:
         raise BadRow(f"the text in column {name!r} holds a NUL character (at {value.index(chr(0)) + 1})")
     try:
