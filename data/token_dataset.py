@@ -1,6 +1,7 @@
-"""Tokenized samples as flat arrays, so that fetching a row costs no conversion."""
+"""Tokenized samples as flat arrays, mapped where they come from the cache, so that fetching a row converts nothing."""
 
 import numpy as np
+import pyarrow
 from datasets import Dataset as ArrowDataset
 from torch.utils.data import Dataset
 
@@ -27,26 +28,38 @@ class TokenDataset(Dataset[Sample]):
         scalars = [name for name in COUNTS if name in samples.column_names]
         if "labels" in samples.column_names:
             (ragged if hasattr(samples.features["labels"], "feature") else scalars).append("labels")
-        self.columns = {name: _flat(samples, name) for name in ragged}
+        self.columns = {name: Ragged(samples.data.column(name)) for name in ragged}
         self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
-        self.lengths = np.diff(self.columns["input_ids"][1])
+        self.lengths = self.columns["input_ids"].lengths
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> Sample:
         sample: Sample = {"sample_id": self.first_id + index, "source_id": self.source_id}
-        for name, (values, offsets) in self.columns.items():
-            sample[name] = values[offsets[index] : offsets[index + 1]]
+        for name, column in self.columns.items():
+            sample[name] = column[index]
         for name, values in self.scalars.items():
             sample[name] = values[index].item()
         return sample
 
 
-def _flat(samples: ArrowDataset, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """All values of a ragged column, shape [tokens], and where each row begins, shape [rows + 1]."""
-    lists = samples.data.column(name)
-    values = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in lists.chunks]
-    sizes = [np.diff(chunk.offsets.to_numpy()) for chunk in lists.chunks]
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), *sizes]).cumsum()
-    return np.concatenate(values) if values else np.zeros(0, dtype=np.int32), offsets
+class Ragged:
+    """A column of lists, as it lies in memory or in the mapped file: no value is copied before its row is asked for.
+
+    Args:
+        lists: a chunked array of lists of numbers.
+    """
+
+    def __init__(self, lists: pyarrow.ChunkedArray) -> None:
+        chunks = [chunk for chunk in lists.chunks if len(chunk)]
+        self.values = [chunk.flatten().to_numpy() for chunk in chunks]
+        self.offsets = [chunk.offsets.to_numpy() for chunk in chunks]
+        self.ends = np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
+        self.lengths = np.concatenate([np.zeros(0, np.int64), *(np.diff(offsets) for offsets in self.offsets)])
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        chunk = int(np.searchsorted(self.ends, row, side="right"))
+        offsets = self.offsets[chunk]
+        own = row - int(self.ends[chunk - 1]) if chunk else row
+        return self.values[chunk][offsets[own] - offsets[0] : offsets[own + 1] - offsets[0]]
