@@ -5,9 +5,9 @@ import pytest
 
 from finelab.data import PythonFunctions
 from finelab.data.domains.functions import read_functions
+from finelab.data.domains.overlap import near_pairs
 from finelab.data.domains.python_functions import CHOICES, choices
 from finelab.data.domains.stdlib_source import NEAR
-from finelab.data.duplicates import near_pairs
 from finelab.data.rejections import Rejections
 from finelab.models.span_meter import spans
 
