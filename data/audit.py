@@ -124,12 +124,12 @@ def render_report(report: Mapping[str, Any]) -> str:
     lines += _scored(splits)
     lines += _shortened(splits)
     lines += _cut_words(splits)
+    lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines.append(_fold("  duplicates  " + _counted(report["duplicates"]["exact"])))
     lines += _near(report["duplicates"])
     lines += _conflicts(report)
     lines += _suspicious(splits)
     lines += _dropped(splits)
-    lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines += [_fold(f"  note  {note}") for note in report["notes"]]
     return _at_most(MOST_LINES, "\n".join(lines), _fold("  example  " + _middle(report["example"])))
 
@@ -203,10 +203,9 @@ def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _counted(counts: Mapping[str, int]) -> str:
     found = [f"{where} {count:,}" for where, count in counts.items() if count]
-    clean = [where for where, count in counts.items() if not count]
     if not found:
         return "none within or across splits"
-    return "; ".join([*found, *([f"none {', '.join(clean)}"] if clean else [])])
+    return "; ".join([*found, *(["none elsewhere"] if len(found) < len(counts) else [])])
 
 
 def _near(duplicates: Mapping[str, Any]) -> list[str]:
