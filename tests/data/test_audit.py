@@ -93,7 +93,7 @@ def test_rejected_rows_are_counted_and_listed_by_line(write, rows, tokens):
     assert sum(audit["rows"] for audit in data.report["splits"].values()) == 40
     text = data.render_report()
     assert "dropped  train 10 rows" in text
-    assert "rows.jsonl:31: " in text
+    assert "rows.jsonl:31:" in text  # a line may end behind it
 
 
 def test_the_page_is_short_and_fits_a_terminal(shared_data, shared_model, tokens):
