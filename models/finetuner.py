@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -31,17 +31,14 @@ from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
 from .checkpoint_folder import read_manifest, write_manifest
 from .gradients import no_sync, scale_gradients, seed_forward, trained
-from .likelihoods import Categorical
-from .meters import Meter
 from .parameter_groups import decay_groups, undecayed
-from .regularizers.regularizer import Likelihood, Outputs, Regularizer, Step
+from .regularizers.regularizer import Outputs, Regularizer, Step
 from .schedule import Schedule
-from .scored import Scored
-from .set_meters import SetMeters, sets_apart
+from .target import Target
 from .window import Consumed, Window, require_finite, unique_names
 
 
-class FineTuner(L.LightningModule):
+class FineTuner(Target):
     """Fine-tunes a pretrained base; a subclass says what the supervised positions are and how they are scored.
 
     Args:
@@ -55,9 +52,6 @@ class FineTuner(L.LightningModule):
     """
 
     kind: Kind
-    primary: tuple[str, Literal["max", "min"]]
-    has_fresh_head = False
-    likelihood: Likelihood = Categorical()
 
     def __init__(
         self,
@@ -79,24 +73,11 @@ class FineTuner(L.LightningModule):
         self.unit: float = 1.0
         self.window, self.replaying = Window(), False
         self.consumed: dict[str, Consumed] = {}
-        self.meters = nn.ModuleDict()
         self.supervised_tokens = self.skipped_steps = 0
 
     @abstractmethod
     def build(self, backbone: nn.Module) -> nn.Module:
         """The trainable whole: the adapted backbone, and a head where the target needs one."""
-
-    @abstractmethod
-    def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
-        """One pass: outputs, targets [N] and rows [N] at the supervised positions only."""
-
-    @abstractmethod
-    def meter(self) -> Meter:
-        """Fresh streaming metrics of one split."""
-
-    @abstractmethod
-    def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
-        """One entry per row of the batch, for per-example files."""
 
     # ---- building
 
@@ -273,40 +254,6 @@ class FineTuner(L.LightningModule):
         scale_gradients(parameters, self.window.unit * self.trainer.world_size / self.window.tokens)
         self.unit, self.replaying = unit, False
         self.add_parameter_terms(parameters)
-
-    # ---- evaluation
-
-    def score(self, batch: Batch) -> Scored:
-        """Predictions at the supervised positions, in whatever mode the module is in."""
-        outputs, targets, rows = self.supervised(batch)
-        return Scored.of(outputs.logits, targets, rows, self.likelihood)
-
-    def on_validation_start(self) -> None:
-        self.meters["val"] = SetMeters(self.meter, sets_apart(self.trainer, "validation")).to(self.device)
-
-    def on_test_start(self) -> None:
-        self.meters["test"] = SetMeters(self.meter, sets_apart(self.trainer, "test")).to(self.device)
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.stage_meters("val").update(self.score(batch), batch, dataloader_idx)
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.stage_meters("test").update(self.score(batch), batch, dataloader_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        self.log_dict(self.stage_meters("val").logged("val"), rank_zero_only=False)
-
-    def on_test_epoch_end(self) -> None:
-        self.log_dict(self.stage_meters("test").logged("test"), rank_zero_only=False)
-
-    def stage_meters(self, stage: str) -> SetMeters:
-        meters = self.meters[stage]
-        assert isinstance(meters, SetMeters)
-        return meters
-
-    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list]:
-        """Columns with one entry per row of the batch; labels that are unknown are not among them."""
-        return self.example_columns(self.score(batch), batch)
 
     # ---- weights
 

@@ -1,0 +1,73 @@
+"""What a target is, and how it is scored: the half of the LightningModule that trains nothing."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import lightning as L
+from torch import Tensor, nn
+
+from ..contracts.batch import Batch
+from .likelihoods import Categorical
+from .meters import Meter
+from .regularizers.regularizer import Likelihood, Outputs
+from .scored import Scored
+from .set_meters import SetMeters, sets_apart
+
+
+class Target(L.LightningModule):
+    """What the supervised positions are, their likelihood and their metrics; ``FineTuner`` trains it.
+
+    A validation or test split of several sets gets a meter for each, and one over those that are trained on.
+    """
+
+    primary: tuple[str, Literal["max", "min"]]
+    has_fresh_head = False
+    likelihood: Likelihood = Categorical()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meters = nn.ModuleDict()
+
+    @abstractmethod
+    def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
+        """One pass: outputs, targets [N] and rows [N] at the supervised positions only."""
+
+    @abstractmethod
+    def meter(self) -> Meter:
+        """Fresh streaming metrics of one split."""
+
+    @abstractmethod
+    def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
+        """One entry per row of the batch, for per-example files."""
+
+    def score(self, batch: Batch) -> Scored:
+        """Predictions at the supervised positions, in whatever mode the module is in."""
+        outputs, targets, rows = self.supervised(batch)
+        return Scored.of(outputs.logits, targets, rows, self.likelihood)
+
+    def on_validation_start(self) -> None:
+        self.meters["val"] = SetMeters(self.meter, sets_apart(self.trainer, "validation")).to(self.device)
+
+    def on_test_start(self) -> None:
+        self.meters["test"] = SetMeters(self.meter, sets_apart(self.trainer, "test")).to(self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.stage_meters("val").update(self.score(batch), batch, dataloader_idx)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.stage_meters("test").update(self.score(batch), batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict(self.stage_meters("val").logged("val"), rank_zero_only=False)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.stage_meters("test").logged("test"), rank_zero_only=False)
+
+    def stage_meters(self, stage: str) -> SetMeters:
+        meters = self.meters[stage]
+        assert isinstance(meters, SetMeters)
+        return meters
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, list]:
+        """Columns with one entry per row of the batch; labels that are unknown are not among them."""
+        return self.example_columns(self.score(batch), batch)
