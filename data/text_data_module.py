@@ -18,14 +18,14 @@ from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
 from .duplicates import Duplicates
-from .files import read_input
 from .loader_options import LoaderOptions
-from .preparation import Preparation, Refusals, tokenize
-from .rejections import BadRow, Rejections
+from .prediction_input import read_prediction_input
+from .preparation import Preparation
+from .rejections import Rejections
 from .sampler import FixedBatchSampler, GlobalOrder, training_sampler
 from .sources import Source, as_source
 from .splits import Fractions
-from .template import Example, Template
+from .template import Template
 from .token_dataset import TokenDataset
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .training_layout import TrainingLayout
@@ -227,24 +227,9 @@ class TextDataModule(LightningDataModule):
         """
         if self.predict_input is None:
             raise UserError("There is nothing to predict: name a file, or - for standard input, with --input.")
-        rejections = Rejections(self.on_bad_row)
-        names: list[str | int] = []
-        places: list[str] = []
-        examples: list[Example] = []
-        for row in read_input(self.predict_input, rejections):
-            try:
-                examples.append(self.template.read(row.fields, labelled=False))
-            except BadRow as error:
-                rejections(row.where, str(error))
-            else:
-                own = row.fields.get("id")
-                names.append(own if isinstance(own, str | int) else int(row.where.rpartition(":")[2]))
-                places.append(row.where)
-        if not examples:
-            raise UserError(f"The input {self.predict_input} holds no row to predict.")
-        refusals = Refusals(self.template, rejections, places)
-        samples = tokenize(examples, self.template, self.tokenizer, self.context, self.label_names, refusals)
-        self.predict_ids = names
+        found = read_prediction_input(self.predict_input, self.template, Rejections(self.on_bad_row))
+        samples = found.tokenized(self.template, self.tokenizer, self.context, self.label_names)
+        self.predict_ids = found.ids
         self.predict_rows = list(samples["row"]) if len(samples) else []
         data = TokenDataset(samples) if len(samples) else []
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
