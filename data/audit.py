@@ -32,8 +32,9 @@ def audit_split(
     Returns:
         ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets and their share of the tokens,
         ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens), with
-        classes ``labels``, where the template shortens prompts ``shortened`` (rows that lost prompt tokens), and where
-        words are tagged ``cut_words`` (words beyond the context). A row that was cut into windows lost nothing.
+        classes ``labels``, where the template shortens prompts ``shortened`` (rows that lost prompt tokens), where rows
+        have several answers ``answers_left_out`` (too long ones of rows with others), and where words are tagged
+        ``cut_words`` (words beyond the context). A row that was cut into windows lost nothing.
     """
     if not len(samples):
         empty = dict.fromkeys(QUANTILES, 0)
@@ -73,6 +74,8 @@ def audit_split(
         shortened = values(samples, "shortened")[first]
         audit["shortened"] = int((shortened > 0).sum())
         audit["truncated"] = float((shortened > 0).mean())
+    if "answers_left_out" in samples.column_names:
+        audit["answers_left_out"] = int(values(samples, "answers_left_out")[first].sum())
     if "cut_words" in samples.column_names:
         audit["cut_words"] = int(values(samples, "cut_words").sum())
     return audit
@@ -122,7 +125,8 @@ def render_report(report: Mapping[str, Any]) -> str:
     ]
     lines += _labels(splits, report["majority"])
     lines += _scored(splits)
-    lines += _shortened(splits)
+    lines += _counted(splits, "shortened", "prompts shortened  rows of")
+    lines += _counted(splits, "answers_left_out", "answers left out, too long, of rows with others ")
     lines += _cut_words(splits)
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines.append(_fold("  duplicates  " + _counted(report["duplicates"]["exact"])))
@@ -186,9 +190,9 @@ def _cut_words(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"  words beyond the context, not tagged  {', '.join(found)}"] if found else []
 
 
-def _shortened(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    found = [f"{split} {audit['shortened']:,}" for split, audit in splits.items() if audit.get("shortened")]
-    return [f"  prompts shortened  rows of {', '.join(found)}"] if found else []
+def _counted(splits: Mapping[str, Mapping[str, Any]], key: str, name: str) -> list[str]:
+    found = [f"{split} {audit[key]:,}" for split, audit in splits.items() if audit.get(key)]
+    return [f"  {name} {', '.join(found)}"] if found else []
 
 
 def _dropped(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:

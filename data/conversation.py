@@ -22,7 +22,8 @@ class Conversation(Template):
     the template ends turns. Tokens before an answer are the very ones that the model is asked to continue when it
     generates: where the tokenizer would merge over that border, the answer is tokenized by itself.
 
-    A row with several answers to its last turn gives a sample for each.
+    A row with several answers to its last turn gives a sample for each; those that do not fit are left out and counted,
+    and the row is refused where none fits.
 
     Args:
         supervise: which tokens are targets: of all the assistant's turns, of the last one, or of everything.
@@ -85,13 +86,17 @@ class Conversation(Template):
         encoder = Encoder(self.format(tokenizer), self.supervise)
         samples: list[Example] = []
         for row, example in enumerate(examples):
-            try:
-                samples += [
-                    {"row": row, **self._sample(encoder, turns, context)} for turns in conversations_of(example)
-                ]
-            except NoSample as reason:
-                samples = [sample for sample in samples if sample["row"] != row]
-                samples.append({"row": row, "refused": str(reason)})
+            fitting: list[Example] = []
+            reasons: list[str] = []
+            for turns in conversations_of(example):
+                try:
+                    fitting.append({"row": row, **self._sample(encoder, turns, context)})
+                except NoSample as reason:
+                    reasons.append(str(reason))
+            if reasons and (not fitting or self.too_long == "error"):
+                samples.append({"row": row, "refused": reasons[0]})
+            else:
+                samples += [sample | {"answers_left_out": len(reasons)} for sample in fitting]
         return samples
 
     def _sample(self, encoder: "Encoder", turns: list[Turn], context: int) -> Example:

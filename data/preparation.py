@@ -31,7 +31,7 @@ from .tokenizer import LoadedTokenizer
 ORDER = ("train", "validation", "test")
 ROWS_WORTH_A_BAR = 20_000
 CHUNK = 1000
-AUDITED = ("row", "full_tokens", "supervised", "shortened", "prompt_tokens", "cut_words")
+AUDITED = ("row", "full_tokens", "supervised", "shortened", "prompt_tokens", "answers_left_out", "cut_words")
 """Columns of samples that the audit reads and that no batch holds."""
 
 BASES = {*Source.__mro__, *Template.__mro__, *LightningDataModule.__mro__}

@@ -61,8 +61,8 @@ class Template(ABC):
             ``token_type_ids``, ``chars`` and ``bytes`` (what the supervised tokens stand for), ``choice_tokens`` (of a
             row whose ``input_ids`` are several texts one after the other: the length of each), and for the audit
             ``cut_words`` (tagged words beyond the context),
-            ``shortened`` (tokens taken from the prompt so that the sample fits) and ``prompt_tokens``. All samples have
-            the same keys. An entry of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
+            ``shortened`` (tokens taken from the prompt so that the sample fits), ``prompt_tokens`` and
+            ``answers_left_out`` (of the row's answers, those that do not fit). All samples have the same keys. An entry of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
         """
 
     @abstractmethod

@@ -178,6 +178,15 @@ def test_rows_too_long_are_dropped_or_shortened_and_counted(policy, kept, write,
     assert all((batch["labels"] != IGNORE).any(1).all() for batch in data.evaluation_loader("train"))
 
 
+def test_an_answer_too_long_is_left_out_and_counted_where_another_fits(write, tokens):
+    rows = [{"prompt": "p", "response": ["yes", "a" * 400]}, {"prompt": "q", "response": ["b" * 400, "c" * 400]}]
+    folder = write("rows/train.jsonl", [*rows, {"prompt": "r", "response": ["no"]}]).parent
+    write("rows/validation.jsonl", rows[:1])
+    template = PromptResponse(too_long="drop")
+    audit = TextDataModule(str(folder), template, "tiny://llama", 64, cache_dir=tokens).report["splits"]["train"]
+    assert (audit["rows"], audit["samples"], audit["dropped"]["rows"], audit["answers_left_out"]) == (2, 2, 1, 1)
+
+
 def test_rows_too_long_stop_the_run_where_they_should(write, tokens):
     file = write("train.jsonl", [{"prompt": "p", "response": "a" * 400}] * 20)
     with pytest.raises(UserError, match=r"train\.jsonl:1: too long for the context \(\d+ tokens, context 64"):
