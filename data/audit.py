@@ -125,8 +125,8 @@ def render_report(report: Mapping[str, Any]) -> str:
     ]
     lines += _labels(splits, report["majority"])
     lines += _scored(splits)
-    lines += _counted(splits, "shortened", "prompts shortened  rows of")
-    lines += _counted(splits, "answers_left_out", "answers left out, too long, of rows with others ")
+    lines += _rows_with(splits, "shortened", "prompts shortened  rows of")
+    lines += _rows_with(splits, "answers_left_out", "answers left out, too long, of rows with others ")
     lines += _cut_words(splits)
     lines += [_fold(f"  {name}  {value}") for name, value in report["source"].items()]
     lines.append(_fold("  duplicates  " + _counted(report["duplicates"]["exact"])))
@@ -190,7 +190,7 @@ def _cut_words(splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [f"  words beyond the context, not tagged  {', '.join(found)}"] if found else []
 
 
-def _counted(splits: Mapping[str, Mapping[str, Any]], key: str, name: str) -> list[str]:
+def _rows_with(splits: Mapping[str, Mapping[str, Any]], key: str, name: str) -> list[str]:
     found = [f"{split} {audit[key]:,}" for split, audit in splits.items() if audit.get(key)]
     return [f"  {name} {', '.join(found)}"] if found else []
 

@@ -62,7 +62,8 @@ class Template(ABC):
             row whose ``input_ids`` are several texts one after the other: the length of each), and for the audit
             ``cut_words`` (tagged words beyond the context),
             ``shortened`` (tokens taken from the prompt so that the sample fits), ``prompt_tokens`` and
-            ``answers_left_out`` (of the row's answers, those that do not fit). All samples have the same keys. An entry of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
+            ``answers_left_out`` (of the row's answers, those that do not fit). All samples have the same keys. An entry
+            of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
         """
 
     @abstractmethod
