@@ -1,8 +1,9 @@
 """Texts that stand in the data more than once, within a split and across splits."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -12,6 +13,8 @@ from .near_duplicates import loose, near_pairs
 
 SHOWN = 5
 """Examples of each kind."""
+KEY_BYTES = 16
+KEYS = "text_keys.npy"
 PAIRS = (("validation", "train"), ("test", "train"), ("test", "validation"))
 
 
@@ -73,7 +76,18 @@ Texts = Sequence[tuple[str, tuple[str, ...]]]
 def text_key(*texts: str) -> bytes:
     """Equal for texts that differ only in case and in white space at their ends."""
     normalised = "\x1f".join(text.strip().casefold() for text in texts)
-    return hashlib.blake2b(normalised.encode(), digest_size=16).digest()
+    return hashlib.blake2b(normalised.encode(), digest_size=KEY_BYTES).digest()
+
+
+def save_keys(folder: Path, rows: Iterable[tuple[str, ...]]) -> None:
+    """Keep the distinct keys of a split's texts beside its tokens, for a comparison with other sources."""
+    keys = sorted({text_key(*texts) for texts in rows})
+    np.save(folder / KEYS, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES))
+
+
+def load_keys(folder: Path) -> set[bytes]:
+    """What ``save_keys`` kept."""
+    return {key.tobytes() for key in np.load(folder / KEYS, allow_pickle=False)}
 
 
 def find_duplicates(splits: Mapping[str, Texts], settings: Duplicates) -> tuple[DuplicateReport, set[int]]:

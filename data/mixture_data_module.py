@@ -17,7 +17,7 @@ from .loader_options import LoaderOptions
 from .mixed_samples import MixedSamples
 from .mixing import quotas, shares
 from .mixture_order import MixtureOrder
-from .mixture_report import render_mixture
+from .mixture_report import render_mixture, repeated_across
 from .mixture_specs import SourceSpec, check_specs, labels_shown, naming
 from .sampler import FixedBatchSampler, training_sampler
 from .splits import Fractions
@@ -218,9 +218,17 @@ class MixtureDataModule(LightningDataModule):
             "training_names": self.training_names,
             "temperature": self.temperature,
             "proportions": proportions,
+            "repeated_across": self._repeated_across,
             "fingerprints": {name: part.fingerprint for name, part in self.parts.items()},
             "parts": {name: part.report for name, part in self.parts.items()},
         }
+
+    @cached_property
+    def _repeated_across(self) -> dict[str, int]:
+        splits: tuple[Split, ...] = ("validation", "test")
+        held_out = {name: {split: part.text_keys(split) for split in splits} for name, part in self.parts.items()}
+        trained = {name: self.parts[name].text_keys("train") for name in self.sources}
+        return repeated_across(trained, held_out)
 
     def render_report(self) -> str:
         return render_mixture(self.report, {name: part.render_report() for name, part in self.parts.items()})

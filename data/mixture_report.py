@@ -4,6 +4,29 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def repeated_across(
+    trained: Mapping[str, set[bytes]], held_out: Mapping[str, Mapping[str, set[bytes]]]
+) -> dict[str, int]:
+    """How many held-out texts of one part are training texts of another.
+
+    Args:
+        trained: source -> keys of its training texts.
+        held_out: part -> split -> keys.
+
+    Returns:
+        ``SPLIT of PART in train of SOURCE`` -> distinct texts; pairs without any are left out. What repeats inside one
+        source stands in its own report.
+    """
+    counts = {
+        f"{split} of {part} in train of {source}": len(keys & seen)
+        for source, seen in trained.items()
+        for part, splits in held_out.items()
+        for split, keys in splits.items()
+        if part != source
+    }
+    return {relation: count for relation, count in counts.items() if count}
+
+
 def render_mixture(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     """The proportions, then every part's own report.
 
@@ -20,4 +43,6 @@ def render_mixture(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
                 f"  {name:<{width}}{found['rows']:>12,}{found['rows_an_epoch']:>12,}{found['share']:>10.1%}"
                 f"{found['passes']:>10.2f}"
             )
+    found = ", ".join(f"{relation} {count:,}" for relation, count in report["repeated_across"].items())
+    lines.append(f"  repeats across sources (equal texts)  {found or 'none'}")
     return "\n\n".join(["\n".join(lines), *(f"{name}: {text}" for name, text in parts.items())])

@@ -20,7 +20,7 @@ from lightning.pytorch import LightningDataModule
 
 from ..contracts.errors import UserError
 from .audit import audit_split, majority_baseline, values
-from .duplicates import Duplicates, find_duplicates
+from .duplicates import Duplicates, find_duplicates, save_keys
 from .findings import Rows, find_conflicts, repeated_ids, suspicious
 from .rejections import BadRow, Rejections, Row
 from .sources import Source
@@ -146,6 +146,7 @@ class Preparation:
             with _no_progress_bars():
                 audited = [name for name in AUDITED if name in samples.column_names]
                 samples.remove_columns(audited).save_to_disk(str(folder / split))
+            save_keys(folder / split, (self.template.texts(example) for _, example in rows))
             example = example or self._example(samples, label_names)
         report = {
             "splits": audits,

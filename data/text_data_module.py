@@ -17,7 +17,7 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .audit import render_report
 from .cache import Entry, open_or_build
-from .duplicates import Duplicates
+from .duplicates import Duplicates, load_keys
 from .loader_options import LoaderOptions
 from .prediction_input import read_prediction_input
 from .preparation import Preparation
@@ -146,6 +146,10 @@ class TextDataModule(LightningDataModule):
 
     def samples(self, split: Split) -> TokenDataset | None:
         return self._datasets.get(split)
+
+    def text_keys(self, split: Split) -> set[bytes]:
+        """Of the distinct texts of a split (``duplicates.text_key``); none where there is no such split."""
+        return load_keys(self._entry.folder / split) if split in self._entry.meta["splits"] else set()
 
     @property
     def label_names(self) -> list[str] | None:

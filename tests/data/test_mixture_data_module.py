@@ -297,3 +297,12 @@ def test_the_report_shows_proportions_and_every_part(mixture):
     text = mixture(weights={"a": 1, "b": 3}).render_report()
     assert "75.0%" in text and "3.25" in text
     assert all(f"\n{name}: Data  " in text for name in "abc")
+
+
+def test_texts_that_are_trained_on_in_one_part_and_held_out_in_another_are_counted(mixture, files, write, rows):
+    shown = [*rows(3, 0), *rows(2, 400)]  # the first three stand in train of a
+    files["leaked"] = {"test": str(write("leaked/test.jsonl", shown))}
+    data = mixture(sets=("leaked",))
+    assert data.report["repeated_across"] == {"test of leaked in train of a": 3}
+    assert "test of leaked in train of a 3" in data.render_report()
+    assert "repeats across sources (equal texts)  none" in mixture().render_report()
