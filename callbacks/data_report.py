@@ -35,6 +35,7 @@ class DataReport(Callback):
 
 
 def write_report(report: dict[str, Any], folder: Path) -> None:
-    """The report as JSON and as a page."""
-    write_atomically(folder / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    """The report as JSON and as a page; strict JSON, so that what a record cannot hold shows before training."""
+    text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(folder / REPORT_FILE, text + "\n")
     write_atomically(folder / PAGE_FILE, render_page(report))

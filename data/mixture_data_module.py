@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
@@ -216,7 +217,7 @@ class MixtureDataModule(LightningDataModule):
             "label_names": self.label_names,
             "source_names": self.source_names,
             "training_names": self.training_names,
-            "temperature": self.temperature,
+            "temperature": "uniform" if self.temperature == inf else self.temperature,  # JSON has no infinity
             "proportions": proportions,
             "repeated_across": self._repeated_across,
             "fingerprints": {name: part.fingerprint for name, part in self.parts.items()},

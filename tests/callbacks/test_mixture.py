@@ -1,6 +1,7 @@
 """A run on two sources that is tested on a third set: everything apart and together, on one process and on two."""
 
 import json
+import math
 
 import pyarrow.parquet
 import pytest
@@ -101,6 +102,22 @@ def test_validation_while_training_says_what_an_evaluation_afterwards_says(fit, 
     [found] = trainer.test(module, datamodule=data, verbose=False)[:1]
     assert {"test/nll", "test/a/nll", "test/c/nll"} <= set(found)
     assert found["test/a/nll"] == pytest.approx(found["test/nll"]), "the pool is what was trained on"
+
+
+def test_uniform_shares_are_recorded(fit, language_model, mixture, run_of):
+    run = run_of()
+    fit(language_model(), mixture(temperature=math.inf), standard_callbacks(run), max_epochs=1)
+    assert read_record(run.directory).data["temperature"] == "uniform"
+    assert json.loads((run.directory / "data_report.json").read_text())["temperature"] == "uniform"
+
+
+def test_a_report_that_no_record_can_hold_stops_before_training(fit, language_model, mixture, run_of, monkeypatch):
+    report = mixture().report | {"share": math.inf}
+    monkeypatch.setattr(MixtureDataModule, "report", report)
+    module = language_model()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        fit(module, mixture(), standard_callbacks(run_of()))
+    assert module.supervised_tokens == 0
 
 
 def test_without_evaluate_test_no_test_loader_is_made(fit, language_model, mixture, run_of, monkeypatch):
