@@ -37,11 +37,18 @@ def made_up(folder):
     folder.mkdir()
     for split, count in (("train", 12), ("validation", 4), ("test", 4)):
         rows = [
-            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip()} | told(i) | targets(i)
+            {"text": f"{split} row {i}: " + word * 6, "label": i % 2, "label_text": word.strip(), **second(i)}
+            | told(i)
+            | targets(i)
             for i, word in enumerate(("poor ", "fine ") * (count // 2))
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
+
+
+def second(i):
+    """The second text of a pair under the names of several data sets."""
+    return dict.fromkeys(("text_pair", "context"), f"the other {i}")
 
 
 def told(i):
