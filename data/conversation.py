@@ -33,6 +33,7 @@ class Conversation(Template):
     """
 
     packable = True
+    asks_for_text = True
 
     def __init__(
         self,

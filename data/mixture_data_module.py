@@ -300,6 +300,10 @@ class MixtureDataModule(LightningDataModule):
         return self._reader.predict_dataloader()
 
     @property
+    def predicts_text(self) -> bool:
+        return self._reader.predicts_text
+
+    @property
     def predict_input(self) -> str | None:
         return self._reader.predict_input
 

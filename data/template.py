@@ -23,12 +23,14 @@ class Template(ABC):
     Attributes:
         cuts: whether a row beyond the context loses tokens; one that is cut into windows loses none.
         packable: the targets are the sample's own next tokens, so that samples may share a row (``data.packing``).
+        asks_for_text: samples of rows to predict have no ``labels``, so that the model writes an answer.
 
     Subclasses keep their arguments as attributes of the same names: those attributes are part of the cache's key.
     """
 
     cuts = True
     packable = False
+    asks_for_text = False
     on_refused: Literal["error", "skip"] | None = None
     """Of a row that ``encode`` refuses: stop the run, or count and list it; None does as ``data.on_bad_row`` says."""
 

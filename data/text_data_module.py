@@ -197,6 +197,10 @@ class TextDataModule(LightningDataModule):
     def packing_probe(self) -> PackedSamples | None:
         return self.layout.probe(self.tokenizer.pad_id)
 
+    @property
+    def predicts_text(self) -> bool:
+        return self.template.asks_for_text
+
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         return self.evaluation_loader("validation") or []
 

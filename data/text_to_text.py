@@ -22,6 +22,8 @@ class TextToText(Template):
         target_context: most target tokens with EOS; the context of the data module where it is None.
     """
 
+    asks_for_text = True
+
     def __init__(
         self, source: str = "source", target: str = "target", prefix: str = "", target_context: int | None = None
     ) -> None:

@@ -18,13 +18,14 @@ commands:
   data report    audit the data without training: duplicates, leaks, labels, lengths, odd rows; JSON and an HTML page
 
 options:
-  -c CONFIG              a YAML file, or pkg://finelab.configs/quickstart.yaml for one that is shipped; several are
+  -c, --config CONFIG    a YAML file, or pkg://finelab.configs/quickstart.yaml for one that is shipped; several are
                          merged from left to right over the shipped defaults.yaml
   --KEY VALUE            one value, e.g. --trainer.max_epochs 5; lists are appended to with +=, e.g.
                          --model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01
   --run RUN              validate, test, predict: take configuration and weights from a run directory
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
+  --resume               predict: go on with generated text in an --output that was interrupted
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop

@@ -5,11 +5,11 @@ Imported only when a command runs, since it brings torch and Lightning with it.
 
 import importlib.resources
 import inspect
-import json
 import logging
 import os
 import re
 import shutil
+import sys
 import warnings
 from contextlib import suppress
 from functools import partial
@@ -127,7 +127,11 @@ class FinelabCLI(LightningCLI):
     def trained_labels(self) -> list[str]:
         """With --run the checkpoint says what the classes are, in the place of the data."""
         self.labels = None if self.invocation.run is None else read_labels(self.invocation.run / WEIGHTS)
-        return [] if self.labels is None else [f"--model.init_args.labels={json.dumps(self.labels)}"]
+        if self.labels is None:
+            return []
+        # As the parser's YAML reads it back: all quoted, and escaped as YAML does it, not JSON, beyond the BMP.
+        listed = yaml.safe_dump(self.labels, default_style='"', default_flow_style=True, width=sys.maxsize)
+        return [f"--model.init_args.labels={listed.strip()}"]
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -267,7 +271,7 @@ class FinelabCLI(LightningCLI):
 
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
-        stream = text_stream(self.datamodule, self.invocation)
+        stream = text_stream(self.datamodule, self.model, self.invocation)
         if stream is not None:
             self.trainer.callbacks.append(stream)  # pyright: ignore[reportAttributeAccessIssue]
             stream.run(partial(self.trainer.predict, self.model, return_predictions=False))

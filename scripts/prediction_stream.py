@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from ..contracts.errors import UserError
 from ..data.mixture_data_module import MixtureDataModule
 from ..data.text_data_module import TextDataModule
+from ..models.generative import Generative
 from .invocation import Invocation
 
 
@@ -134,19 +135,28 @@ def without_first(loader: DataLoader, count: int) -> DataLoader:
     )
 
 
-def text_stream(data: object, invocation: Invocation) -> PredictionStream | None:
+def asks_for_text(data: object, model: LightningModule) -> bool:
+    """Whether text is written for the rows of an input; by what data and model are, since an input is read once."""
+    return (
+        isinstance(data, TextDataModule | MixtureDataModule)
+        and data.predict_input is not None
+        and data.predicts_text
+        and isinstance(model, Generative)
+    )
+
+
+def text_stream(data: object, model: LightningModule, invocation: Invocation) -> PredictionStream | None:
     """The stream where the rows ask for text and JSONL is wanted; None where predictions are written at the end.
 
     Raises:
         UserError: --resume for predictions that are no text.
     """
     wants_lines = invocation.output is None or invocation.output == "-" or invocation.output.endswith(".jsonl")
-    if isinstance(data, TextDataModule | MixtureDataModule) and data.predict_input is not None and wants_lines:
+    if wants_lines and asks_for_text(data, model):
+        assert isinstance(data, TextDataModule | MixtureDataModule)
         loader = data.predict_dataloader()
-        samples: Any = loader.dataset
-        if len(samples) and "labels" not in samples[0]:
-            target = None if invocation.output in (None, "-") else Path(str(invocation.output))
-            return PredictionStream(loader, data.predict_ids, data.predict_rows, target, invocation.resume)
+        target = None if invocation.output in (None, "-") else Path(str(invocation.output))
+        return PredictionStream(loader, data.predict_ids, data.predict_rows, target, invocation.resume)
     if invocation.resume:
         raise UserError("--resume goes on with generated text; these predictions are written whole, at the end.")
     return None

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 import random
 
@@ -111,6 +112,24 @@ def test_predict_needs_no_training_data(trained, here, capsys):
         (trained / f"{split}.jsonl").unlink()
     assert main([*predict, "after.jsonl"]) == 0
     assert (here / "after.jsonl").read_text() == (here / "before.jsonl").read_text()
+
+
+def test_a_classifier_reads_standard_input_once(trained, here, monkeypatch):
+    (here / "in.jsonl").write_text(lines([{"text": "good nice"}, {"text": "bad ugly"}]))
+    predict = ["predict", "--run", "runs/one", "--input"]
+    assert main([*predict, "in.jsonl", "--output", "file.jsonl"]) == 0
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((here / "in.jsonl").read_bytes())))
+    assert main([*predict, "-", "--output", "piped.jsonl"]) == 0
+    assert (here / "piped.jsonl").read_text() == (here / "file.jsonl").read_text()
+
+
+def test_labels_of_a_checkpoint_come_back_whatever_they_are(config, here):
+    names = ["\N{GRINNING FACE}", "no", "1e3", "a, b]\x7f", 'q"']
+    rows = [{"text": f"say {i}", "label": names[i % len(names)]} for i in range(40)]
+    (here / "odd.jsonl").write_text(lines(rows))
+    assert main(["fit", "-c", str(config()), "--data.source", "odd.jsonl", *FIT]) == 0
+    assert main(["predict", "--run", "runs/one", "--input", "odd.jsonl", "--output", "out.jsonl"]) == 0
+    assert {json.loads(line)["label"] for line in (here / "out.jsonl").open()} <= set(names)
 
 
 def test_test_needs_no_training_split_and_finds_classes_by_name(trained, capsys):

@@ -1,5 +1,6 @@
 """Generated text as a stream: in input order, whole lines, and the same after an interruption."""
 
+import io
 import json
 import os
 import signal
@@ -71,6 +72,13 @@ def test_every_row_has_its_line_in_input_order(run):
 def test_standard_output_gets_the_same_lines(run, capsys):
     assert main(["predict", *options(run), "--output", "-"]) == 0
     assert capsys.readouterr().out == (run / "whole.jsonl").read_text()
+
+
+def test_standard_input_gives_the_same_lines(run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((run / "in.jsonl").read_bytes())))
+    output = run / "piped.jsonl"
+    assert main(["predict", *options(run)[:2], "--input", "-", "--output", str(output)]) == 0
+    assert output.read_bytes() == (run / "whole.jsonl").read_bytes()
 
 
 @pytest.mark.parametrize("bytes_left", [1, 1003])

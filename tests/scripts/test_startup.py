@@ -1,11 +1,14 @@
 """What has to be fast: help, version and every refusal that needs no class."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 
 import pytest
+
+from finelab.scripts import cli, invocation
 
 REPORT = """
 import sys
@@ -32,6 +35,12 @@ def test_help_is_quick_and_light(argv):
     assert "heavy: [] code: 0" in text
     assert min(seconds) < 1.0
     assert text.startswith("finelab 0." if argv == ("--version",) else "usage: finelab")
+
+
+def test_every_option_of_our_own_stands_in_the_help():
+    options = cli.HELP.partition("\noptions:\n")[2].partition("\nexamples:")[0]
+    named = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", options))
+    assert named >= {*invocation.OWN_OPTIONS, invocation.RESUME}
 
 
 def test_what_needs_no_class_is_refused_without_torch(tmp_path):
