@@ -1,8 +1,8 @@
 """A stream as a training loader: global batches, each rank's share of them, and where the stream stands."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, astuple
+from typing import Any, TypeAlias
 
 import torch
 from torch.utils.data import DataLoader, IterableDataset
@@ -11,10 +11,14 @@ from ..contracts.batch import Batch
 from ..contracts.errors import UserError
 from .streaming import ChunkOrder, Cursor, TextStream
 
-CURSOR = "cursor"
+BEHIND = "stream"
+"""Key of a batch: the fields of the ``Cursor`` behind it, and how many rows of the epoch were left out until then."""
+
+Item: TypeAlias = tuple[list[Any], Cursor, int]
+"""A rank's units of a global batch, the cursor behind them, rows left out."""
 
 
-class StreamedBatches(IterableDataset[tuple[list[Any], Cursor]]):
+class StreamedBatches(IterableDataset[Item]):
     """A rank's share of each global batch, and where the stream stands behind it.
 
     Every rank reads and tokenizes every row and keeps its share. A last batch with fewer units than ranks is left out.
@@ -28,24 +32,35 @@ class StreamedBatches(IterableDataset[tuple[list[Any], Cursor]]):
 
     def __init__(self, text: TextStream, order: ChunkOrder, rank: int, world_size: int) -> None:
         self.text, self.order, self.rank, self.world_size = text, order, rank, world_size
-        self.epoch, self.start = 0, Cursor()
+        self.start = Cursor()
 
-    def __iter__(self) -> Iterator[tuple[list[Any], Cursor]]:
-        size, start = self.order.global_batch, self.start
+    def __iter__(self) -> Iterator[Item]:
+        """One batch late, so that the last one is known: behind it begins the next epoch."""
+        waiting: Item | None = None
+        for item in self._batches(self.start):
+            if waiting is not None:
+                yield waiting
+            waiting = item
+        if waiting is not None:
+            units, cursor, dropped = waiting
+            yield units, Cursor(cursor.epoch + 1), dropped
+
+    def _batches(self, start: Cursor) -> Iterator[Item]:
+        size = self.order.global_batch
         pending: list[Any] = []
-        cursor = start
-        for chunk, samples in self.text.chunks(self.epoch, start.chunk):
-            resumed = chunk == start.chunk
+        cursor, dropped = start, 0
+        for chunk in self.text.chunks(start):
+            resumed, dropped = chunk.number == start.chunk, chunk.dropped
             lead = start.lead if resumed else -len(pending) % size
-            units = self.order.units(samples, lead, self.epoch, chunk)
+            units = self.order.units(chunk.samples, lead, start.epoch, chunk.number)
             for offset in range(start.offset if resumed else 0, len(units)):
                 pending.append(units[offset])
-                cursor = Cursor(chunk, lead, offset + 1)
+                cursor = Cursor(start.epoch, chunk.number, lead, offset + 1, chunk.refused)
                 if len(pending) == size:
-                    yield pending[self.rank :: self.world_size], cursor
+                    yield pending[self.rank :: self.world_size], cursor, dropped
                     pending = []
         if len(pending) >= self.world_size:
-            yield pending[self.rank :: self.world_size], cursor
+            yield pending[self.rank :: self.world_size], cursor, dropped
 
 
 class StreamLoader:
@@ -76,26 +91,40 @@ class StreamLoader:
             num_workers=num_workers,
             pin_memory=pin_memory,
         )
-        self._cursor = batches.start
+        self.behind, self.dropped = batches.start, 0
 
     def set_epoch(self, epoch: int) -> None:
-        if epoch != self.stream.epoch:
-            self.stream.epoch, self.stream.start = epoch, Cursor()
-            self._cursor = Cursor()
+        if epoch != self.stream.start.epoch:
+            self.stream.start = self.behind = Cursor(epoch)
 
     def __iter__(self) -> Iterator[Batch]:
+        """Raises:
+        UserError: there is no batch, so that a trainer would go through epochs without a step for ever.
+        """
+        batch = None
         for batch in self.loader:
-            self._cursor = Cursor(*batch.pop(CURSOR).tolist())
             yield batch
-        self.stream.start = Cursor()
+        if batch is None:
+            raise self.stream.text.nothing()
+        self.stream.start = Cursor(self.stream.start.epoch)
+
+    def take(self, batch: Batch) -> Batch:
+        """The batch for a training step, without what only the stream knows of it.
+
+        A trainer fetches ahead: what it holds when a run stops has to come again, so that the state is that behind the
+        last batch *taken*.
+        """
+        *cursor, dropped = batch.pop(BEHIND).tolist()
+        self.behind, self.dropped = Cursor(*cursor), max(self.dropped, dropped)
+        return batch
 
     def state_dict(self) -> dict[str, int]:
-        """Five numbers, whatever the size of the data; batches fetched ahead of the last one used are counted."""
+        """A few numbers, whatever the size of the data."""
         return {
             "seed": self.stream.order.seed,
-            "epoch": self.stream.epoch,
             "buffer": self.stream.text.buffer,
-            **asdict(self._cursor),
+            "dropped": self.dropped,
+            **asdict(self.behind),
         }
 
     def load_state_dict(self, state: dict[str, int]) -> None:
@@ -111,8 +140,8 @@ class StreamLoader:
                     f"The checkpoint's rows were ordered with {where} {state[key]}, this run has {own[key]}; set it to "
                     f"{state[key]} to continue."
                 )
-        self.stream.epoch = state["epoch"]
-        self.stream.start = self._cursor = Cursor(state["chunk"], state["lead"], state["offset"])
+        self.stream.start = self.behind = Cursor(**{key: state[key] for key in asdict(self.behind)})
+        self.dropped = state["dropped"]
 
 
 class WithCursor:
@@ -125,6 +154,6 @@ class WithCursor:
     def __init__(self, collate: Callable[[Any], Batch]) -> None:
         self.collate = collate
 
-    def __call__(self, item: tuple[list[Any], Cursor]) -> Batch:
-        units, cursor = item
-        return self.collate(units) | {CURSOR: torch.tensor([cursor.chunk, cursor.lead, cursor.offset])}
+    def __call__(self, item: Item) -> Batch:
+        units, cursor, dropped = item
+        return self.collate(units) | {BEHIND: torch.tensor([*astuple(cursor), dropped])}

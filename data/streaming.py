@@ -8,6 +8,7 @@ from itertools import count, islice
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 
+from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .loader_options import LoaderOptions
 from .packing import pack
@@ -27,14 +28,35 @@ class Cursor:
     """Where a stream stands, between two global batches.
 
     Args:
+        epoch: which order of the rows.
         chunk: number of the chunk that the last sample came from.
         lead: how many of the chunk's units completed the batch that the chunk before had begun.
         offset: how many of the chunk's units were handed out.
+        refused: rows of the chunks before it that gave no sample.
     """
 
+    epoch: int = 0
     chunk: int = 0
     lead: int = 0
     offset: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows that were tokenized together.
+
+    Args:
+        number: of the chunk in its epoch.
+        samples: of its rows.
+        refused: rows of the chunks before it that gave no sample.
+        dropped: rows of the epoch that were left out until now, for whatever reason.
+    """
+
+    number: int
+    samples: list[Sample]
+    refused: int
+    dropped: int
 
 
 @dataclass(frozen=True)
@@ -51,22 +73,36 @@ class TextStream:
     label_names: list[str] | None
     buffer: int
 
-    def chunks(self, epoch: int, first: int = 0) -> Iterator[tuple[int, list[Sample]]]:
-        """Number and samples of each chunk; those before ``first`` are read and shuffled again, but not tokenized.
+    def chunks(self, start: Cursor) -> Iterator[Chunk]:
+        """The chunks from the cursor's on; those before are read and shuffled again, but not tokenized.
 
         Raises:
             UserError: a bad row, named by its place, under the policy ``error``.
         """
-        rejections = Rejections(self.preparation.on_bad_row)
-        rows = self._shuffled(epoch, rejections)
-        deque(islice(rows, first * CHUNK), maxlen=0)
-        for number in count(first):
+        unreadable, refused = Rejections(self.preparation.on_bad_row), Rejections(self.preparation.on_bad_row)
+        rows = self._shuffled(start.epoch, unreadable)
+        deque(islice(rows, start.chunk * CHUNK), maxlen=0)
+        told = start != Cursor()
+        for number in count(start.chunk):
             if not (chunk := list(islice(rows, CHUNK))):
                 break
-            yield number, self._samples(chunk, rejections)
-        if rejections.reasons and epoch == 0:
-            found = rejections.as_dict()
-            rank_zero_warn(f"{found['rows']} training rows were left out: {found['reasons']}; first {found['first']}.")
+            before = start.refused + refused.reasons.total()
+            samples = self._samples(chunk, refused)
+            dropped = start.refused + refused.reasons.total() + unreadable.reasons.total()
+            if dropped and not told:
+                told = True
+                first = (unreadable.listed or refused.listed)[0]
+                rank_zero_warn(
+                    f"Training rows are left out; the first one is {first}. Their number follows at the end."
+                )
+            yield Chunk(number, samples, before, dropped)
+
+    def nothing(self) -> UserError:
+        """What is wrong with a stream that gives no batch."""
+        return UserError(
+            f"{self.preparation.source.name}: the train split gave no batch, since it has no usable row, or fewer "
+            "samples than there are devices; there is nothing to learn. Give data.init_args.source other training rows."
+        )
 
     def _read(self, rejections: Rejections) -> Iterator[tuple[int, str, Example]]:
         for number, row in enumerate(self.preparation.source.read("train", rejections)):

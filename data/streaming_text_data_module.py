@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
@@ -13,8 +14,8 @@ from ..contracts.errors import UserError
 from .preparation import Preparation
 from .rejections import Reject, Row
 from .sources import Source
-from .stream_loader import StreamedBatches, StreamLoader
-from .streaming import ChunkOrder, TextStream
+from .stream_loader import BEHIND, StreamedBatches, StreamLoader
+from .streaming import ChunkOrder, Cursor, TextStream
 from .template import Template
 from .text_data_module import TextDataModule
 from .training_layout import PROBED, collator_of, probe_of
@@ -30,8 +31,9 @@ class StreamingTextDataModule(TextDataModule):
     that it is the same in every arm, with or without a worker, and on any number of ranks with the same global batch;
     no global generator is drawn from; a bad row is named by file and line. What does not: rows are mixed over the
     buffer only, so that a file sorted by class or topic stays nearly sorted (shuffle it once); length bucketing and
-    packing act inside chunks of 1,000 rows; a bad row is found when it is reached; duplicates of the training rows, and
-    of them in the other splits, are not looked for; a classifier has no majority class and no probe to beat.
+    packing act inside chunks of 1,000 rows; a bad row is found when it is reached, and the number of those
+    left out is told at the end of the fit; duplicates of the training rows, and of them in the other splits, are not
+    looked for; a classifier has no majority class and no probe to beat.
 
     Where a run stands is a few numbers (``StreamLoader.state_dict``). To go on from there the rows before are read and
     shuffled again, but not tokenized. The number of steps is unknown: ``trainer.max_steps`` is needed, which a schedule
@@ -40,6 +42,9 @@ class StreamingTextDataModule(TextDataModule):
 
     Args:
         buffer: rows from which the next one is drawn; they are what stays in memory.
+
+    Raises:
+        UserError: no buffer, several workers, or duplicates that are to be dropped.
     """
 
     def __init__(self, *args: Any, buffer: int = 10_000, **kwargs: Any) -> None:
@@ -51,7 +56,13 @@ class StreamingTextDataModule(TextDataModule):
                 f"data.init_args.loader.num_workers is {self.loader.num_workers}; a stream is read by one process. "
                 "Set 1 to read and tokenize beside the training, or 0."
             )
+        if self.duplicates.action == "drop":
+            raise UserError(
+                "data.init_args.duplicates: action is drop, and a stream does not look for repeats among its training "
+                "rows. Set action: keep, or remove them from the file beforehand."
+            )
         self.buffer = buffer
+        self._training: StreamLoader | None = None
 
     @property
     def label_names(self) -> list[str] | None:
@@ -84,12 +95,24 @@ class StreamingTextDataModule(TextDataModule):
         order = ChunkOrder(self.loader, self.context, self.batch_size * world_size, self.seed)
         collate = collator_of(self.template, self.tokenizer.pad_id, self.loader)
         batches = StreamedBatches(self._stream, order, rank, world_size)
-        return StreamLoader(batches, collate, self.loader.num_workers, self.loader.pin_memory)  # pyright: ignore[reportReturnType]
+        self._training = StreamLoader(batches, collate, self.loader.num_workers, self.loader.pin_memory)
+        return self._training  # pyright: ignore[reportReturnType]
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """A training step takes this batch: from here on the stream stands behind it."""
+        return self._training.take(batch) if self._training is not None and BEHIND in batch else batch
+
+    def teardown(self, stage: str) -> None:
+        if self._training is not None and self._training.dropped:
+            rank_zero_warn(f"{self._training.dropped:,} training rows of an epoch were left out.")
+        self._training = None
 
     def packing_probe(self) -> PackedSamples | None:
         if not (self.loader.packing or self.loader.padding_free):
             return None
-        _, samples = next(self._stream.chunks(epoch=0))
+        samples = next((chunk.samples for chunk in self._stream.chunks(Cursor()) if chunk.samples), None)
+        if samples is None:
+            raise self._stream.nothing()
         return probe_of(samples[:PROBED], self.tokenizer.pad_id, self.loader.padding_free)
 
     @cached_property

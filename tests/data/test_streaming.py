@@ -10,6 +10,7 @@ import torch
 
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Documents, StreamingTextDataModule, TextDataModule, streaming
+from finelab.data.duplicates import Duplicates
 from finelab.data.loader_options import LoaderOptions
 from finelab.data.streaming import PARTS
 
@@ -102,9 +103,10 @@ def test_a_resumed_stream_goes_on_where_it_stood(module, monkeypatch, loader, do
     settings = documents(**loader)
     whole = ids_of(module(**settings).train_dataloader())
     stopped = module(**settings).train_dataloader()
-    list(itertools.islice(stopped, done))
+    for batch in itertools.islice(stopped, done):
+        stopped.take(batch)
     state = json.loads(json.dumps(stopped.state_dict()))
-    assert len(state) == 6
+    assert len(state) == 8
     resumed = module(**settings).train_dataloader()
     resumed.load_state_dict(state)
     tokenized = []
@@ -135,7 +137,7 @@ def test_a_bad_row_is_named_when_it_is_reached(module, source, write, rows):
     source["train"] = str(write("bad.jsonl", [*good[:20], {"text": "", "label": 0}, *good[20:]]))
     with pytest.raises(UserError, match=r"bad\.jsonl:21: the text in column 'text' is empty"):
         list(module().train_dataloader())
-    with pytest.warns(UserWarning, match=r"1 training rows were left out.*bad\.jsonl:21"):
+    with pytest.warns(UserWarning, match=r"Training rows are left out; the first one is .*bad\.jsonl:21"):
         found = list(itertools.chain(*ids_of(module(on_bad_row="skip").train_dataloader())))
     assert len(found) == 30
 
@@ -160,9 +162,10 @@ def test_evaluation_is_prepared_as_usual_and_the_training_rows_are_not_counted(m
         ({"template": Classification()}, r"the classes must be given.*names"),
         ({"buffer": 0}, "buffer is 0"),
         ({"loader": LoaderOptions(num_workers=2)}, "a stream is read by one process"),
+        ({"duplicates": Duplicates(action="drop")}, "action is drop, and a stream does not look for repeats"),
         ({"loader": LoaderOptions(packing=True)}, "packing is true, and the targets of Classification"),
     ],
-    ids=["classes", "buffer", "workers", "packing"],
+    ids=["classes", "buffer", "workers", "drop", "packing"],
 )
 def test_what_cannot_be_streamed_is_refused(module, change, message):
     with pytest.raises(UserError, match=message):
