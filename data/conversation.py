@@ -54,12 +54,16 @@ class Conversation(Template):
             BadRow: the row cannot be used.
         """
 
+    def values(self, fields: Mapping[str, object], turns: Sequence[Turn]) -> list[str]:
+        """What of the turns comes from the row; a frame that every row has makes no two rows alike."""
+        return [turn["content"] for turn in turns]
+
     def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
         turns, answers = self.conversation(fields, labelled)
-        return {"turns": turns, "answers": answers if labelled else []}
+        return {"turns": turns, "answers": answers if labelled else [], "values": self.values(fields, turns)}
 
     def texts(self, example: Example) -> tuple[str, ...]:
-        return tuple(turn["content"] for turn in example["turns"])
+        return tuple(example["values"])
 
     def answers(self, example: Example) -> tuple[str, ...]:
         return tuple(example["answers"])
@@ -206,8 +210,7 @@ class Encoder:
                 tokens.bytes += len(piece.content.encode())
         tokens.ids = [*start, *joined]
         tokens.labels = [IGNORE] * len(start) + tokens.labels
-        if self.chat.start and tokens.ids[:1] == self.chat.start:
-            tokens.labels[0] = IGNORE  # nothing comes before it that could predict it
+        tokens.labels[0] = IGNORE  # nothing comes before it that could predict it
         tokens.prompt = next((i for i, label in enumerate(tokens.labels) if label != IGNORE), len(tokens.ids))
         return tokens
 

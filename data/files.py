@@ -47,7 +47,7 @@ def jsonl_rows(stream: BinaryIO, name: str, reject: Reject) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line.decode(), object_pairs_hook=_without_repeats)
+            fields = json.loads(line.decode(), object_pairs_hook=without_repeats)
         except UnicodeDecodeError as error:
             reject(where, f"not valid UTF-8 (byte {error.object[error.start]:#04x} at column {error.start + 1})")
         except json.JSONDecodeError as error:
@@ -63,13 +63,14 @@ def jsonl_rows(stream: BinaryIO, name: str, reject: Reject) -> Iterator[Row]:
                 reject(where, f"not a JSON object ({type(fields).__name__} {str(fields)[:40]!r})")
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Raises:
     ValueError: a key stands twice, and nobody can say which value counts.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
-        key = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        seen: set[str] = set()
+        key = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ValueError(f"the key {key!r} stands twice")
     return found
 

@@ -1,6 +1,6 @@
 """Instruction, input and output in columns, as the Alpaca data has them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from .chat_format import Supervise, Turn
@@ -41,6 +41,10 @@ class Instruction(Conversation):
         if said := optional_text(fields, self.system):
             turns.insert(0, {"role": "system", "content": said})
         return turns, [text_column(fields, self.output).strip()] if labelled else []
+
+    def values(self, fields: Mapping[str, object], turns: Sequence[Turn]) -> list[str]:
+        # Each for itself: an instruction that many rows share must not make their inputs alike.
+        return [optional_text(fields, name) for name in (self.system, self.instruction, self.input)]
 
 
 def optional_text(fields: Mapping[str, object], name: str | None) -> str:

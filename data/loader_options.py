@@ -30,6 +30,11 @@ class LoaderOptions:
     padding_free: bool = False
 
     def __post_init__(self) -> None:
+        if self.num_workers < 0 or (self.evaluation_batch_size is not None and self.evaluation_batch_size < 1):
+            raise UserError(
+                f"data.loader: num_workers {self.num_workers} must be at least 0, and evaluation_batch_size "
+                f"{self.evaluation_batch_size} at least 1 or null."
+            )
         if self.packing and self.padding_free:
             raise UserError(
                 "data.loader: packing and padding_free are both true; packed rows have next to no pads that could be "

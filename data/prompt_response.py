@@ -1,14 +1,13 @@
 """A prompt and its response in two columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import Formatter
 from typing import Literal
 
 from ..contracts.errors import UserError
 from .chat_format import Supervise, Turn
 from .conversation import Conversation
-from .rejections import BadRow
-from .template import column, text_column
+from .template import references, text_column
 
 
 class PromptResponse(Conversation):
@@ -42,28 +41,26 @@ class PromptResponse(Conversation):
         if self.system is not None:
             said = filled(fields, self.system) if "{" in self.system else self.system
             turns.insert(0, {"role": "system", "content": said})
-        return turns, references(fields, self.response) if labelled else []
+        return turns, self._responses(fields) if labelled else []
+
+    def _responses(self, fields: Mapping[str, object]) -> list[str]:
+        return [filled(fields, self.response)] if "{" in self.response else references(fields, self.response)
+
+    def values(self, fields: Mapping[str, object], turns: Sequence[Turn]) -> list[str]:
+        prompt = columns_of(self.prompt) if "{" in self.prompt else [self.prompt]
+        return [text_column(fields, name).strip() for name in dict.fromkeys([*columns_of(self.system or ""), *prompt])]
 
 
-def references(fields: Mapping[str, object], response: str) -> list[str]:
-    """All right answers of a row, each once.
-
-    Raises:
-        BadRow: there is none, or one is no text or empty.
-    """
-    if "{" in response or not isinstance(listed := column(fields, response), list):
-        return [filled(fields, response)]
-    if not listed:
-        raise BadRow(f"the column {response!r} lists no reference")
-    return list(dict.fromkeys(text_column({response: text}, response).strip() for text in listed))
+def columns_of(pattern: str) -> list[str]:
+    """The columns that a format names."""
+    return [name for _, name, _, _ in Formatter().parse(pattern) if name]
 
 
 def filled(fields: Mapping[str, object], pattern: str) -> str:
     """A column's text, or a format with the texts of its columns, without space around it."""
     if "{" not in pattern:
         return text_column(fields, pattern).strip()
-    names = [name for _, name, _, _ in Formatter().parse(pattern) if name]
-    return pattern.format_map({name: text_column(fields, name).strip() for name in names}).strip()
+    return pattern.format_map({name: text_column(fields, name).strip() for name in columns_of(pattern)}).strip()
 
 
 def require_format(argument: str, pattern: str) -> None:

@@ -144,6 +144,20 @@ def text_column(fields: Mapping[str, object], name: str) -> str:
     return value
 
 
+def references(fields: Mapping[str, object], name: str) -> list[str]:
+    """The texts of a column that holds one or a list of them, each once, without space around it.
+
+    Raises:
+        BadRow: as ``text_column``, of any of them; or the list is empty.
+    """
+    listed = column(fields, name)
+    if not isinstance(listed, list):
+        return [text_column(fields, name).strip()]
+    if not listed:
+        raise BadRow(f"the column {name!r} lists no reference")
+    return list(dict.fromkeys(text_column({name: text}, name).strip() for text in listed))
+
+
 def checked_text(value: object, name: str) -> str:
     """A value of a column, or of a list in it, as a text.
 

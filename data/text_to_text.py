@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from transformers import PreTrainedTokenizerBase
 
 from ..contracts.errors import UserError
-from .rejections import BadRow
-from .template import Example, Template, checked_text, column, text_column
+from .template import Example, Template, references, text_column
 
 
 class TextToText(Template):
@@ -36,15 +35,7 @@ class TextToText(Template):
 
     def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
         example: Example = {"source": text_column(fields, self.source)}
-        return example | {"targets": self._targets(fields)} if labelled else example
-
-    def _targets(self, fields: Mapping[str, object]) -> list[str]:
-        value = column(fields, self.target)
-        if not isinstance(value, list):
-            return [text_column(fields, self.target)]
-        if not value:
-            raise BadRow(f"the column {self.target!r} holds an empty list")
-        return [checked_text(text, self.target) for text in value]
+        return example | {"targets": references(fields, self.target)} if labelled else example
 
     def texts(self, example: Example) -> tuple[str, ...]:
         return (example["source"],)

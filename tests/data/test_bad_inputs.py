@@ -11,6 +11,7 @@ import pytest
 
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Messages, Regression, TextDataModule, TokenClassification
+from finelab.data.files import without_repeats
 
 GOOD = [{"text": f"row {n}", "label": n % 2} for n in range(12)]
 LINES = [json.dumps(row).encode() for row in GOOD]
@@ -324,3 +325,10 @@ def test_odd_rows_that_can_be_used_are_reported_with_their_places(folder, tokens
 
 def test_the_corpus_is_large_enough():
     assert len(ROWS) + len(FILES) + len(TEMPLATES) >= 60
+
+
+def test_the_repeated_key_of_a_long_object_is_found_in_one_pass():
+    """A search through all earlier keys for each of them would take hours."""
+    pairs = [(f"key {number}", number) for number in range(200_000)]
+    with pytest.raises(ValueError, match="'key 199999' stands twice"):
+        without_repeats([*pairs, ("key 199999", 0)])

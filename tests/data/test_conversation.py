@@ -5,12 +5,13 @@ import json
 from itertools import islice
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.errors import UserError
 from finelab.contracts.uri import resolve
-from finelab.data import Instruction, Messages, PromptResponse, TextDataModule
+from finelab.data import Duplicates, Instruction, Messages, PromptResponse, TextDataModule
 from finelab.data.chat_format import ChatFormat
 from finelab.data.rejections import BadRow
 from finelab.data.tokenizer import load_tokenizer
@@ -135,6 +136,16 @@ def test_an_own_template_gives_the_tokens_of_apply_chat_template(tokenizer, real
         assert sample["input_ids"] == own.apply_chat_template(turns)["input_ids"]
 
 
+def test_nothing_predicts_the_first_token(tokenizer):
+    """Where the tokenizer adds no BOS and the template writes none, the first token is a text's own."""
+    own = tokenizer("chatml")
+    own.add_bos_token, own._tokenizer.post_processor = False, TemplateProcessing(single="$A")
+    template = PromptResponse(supervise="everything")
+    [sample] = template.encode([template.read({"prompt": "a", "response": "b"}, True)], own, 256, None)
+    assert sample["input_ids"][0] == own.convert_tokens_to_ids("<|im_start|>")
+    assert sample["labels"] == [IGNORE, *sample["input_ids"][1:]]
+
+
 def test_everything_supervises_all_but_the_first_token(tokenizer):
     own = tokenizer("chatml")
     [sample] = Instruction(supervise="everything").encode(
@@ -224,9 +235,34 @@ def test_a_format_names_columns():
     assert example == {
         "turns": [{"role": "user", "content": "Translate to German: A dog."}],
         "answers": ["Ein Hund."],
+        "values": ["A dog."],
     }
     with pytest.raises(UserError, match="plain name of a column"):
         PromptResponse("{en.upper}", "de")
+
+
+FRAME = "Please translate the following sentence to German as well as you can and answer with nothing else: {en}"
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        PromptResponse(FRAME, "de"),
+        PromptResponse("en", "de", system=FRAME.partition(":")[0]),
+        PromptResponse("Answer this: {en}", "de", system=FRAME),
+        Instruction("frame", "en", "de"),
+    ],
+    ids=["prompt", "system", "column in system", "instruction"],
+)
+def test_a_frame_that_all_rows_share_makes_no_two_rows_alike(template, write, tokens):
+    pairs = [("A dog runs.", "a"), ("Two cats sleep.", "b"), ("A man sits there.", "c"), ("Two cats sleep!", "d")]
+    rows = [{"en": en, "de": de, "frame": FRAME.partition(":")[0]} for en, de in pairs]
+    folder = write("rows/train.jsonl", rows[:2]).parent
+    write("rows/validation.jsonl", rows[2:])
+    options = {"context": 256, "cache_dir": tokens, "duplicates": Duplicates(action="drop")}
+    report = TextDataModule(str(folder), template, "tiny://llama", **options).report
+    assert report["duplicates"]["near"] == {"within train": 0, "within validation": 0, "validation in train": 1}
+    assert report["splits"]["train"]["rows"] == 1
 
 
 def test_sharegpt_turns_are_read_alike():

@@ -21,7 +21,7 @@ def test_targets_decode_to_the_answer_and_its_end(tokenizer):
     rows = [{"source": f"ein Satz {i}", "target": f"a sentence {'x' * i}"} for i in range(20)]
     samples = encoded(TextToText(prefix="translate: "), tokenizer, *rows)
     for row, sample in zip(rows, samples, strict=True):
-        assert tokenizer.decode(sample["labels"]) == row["target"] + "</s>"
+        assert tokenizer.decode(sample["labels"]) == row["target"].strip() + "</s>"
         assert tokenizer.decode(sample["input_ids"]) == "translate: " + row["source"] + "</s>"
         assert sample["supervised"] == len(sample["labels"])
 
@@ -31,6 +31,13 @@ def test_every_reference_is_a_sample(tokenizer):
     samples = encoded(TextToText(), tokenizer, row, {"source": "t", "target": ["three"]})
     assert [sample["row"] for sample in samples] == [0, 0, 1]
     assert [tokenizer.decode(sample["labels"]) for sample in samples] == ["one</s>", "two</s>", "three</s>"]
+
+
+def test_references_are_taken_once_each_and_hold_something_visible(tokenizer):
+    samples = encoded(TextToText(), tokenizer, {"source": "s", "target": ["one", "two", "one "]})
+    assert [tokenizer.decode(sample["labels"]) for sample in samples] == ["one</s>", "two</s>"]
+    with pytest.raises(BadRow, match="no visible character"):
+        TextToText().read({"source": "s", "target": ["one", "\u200b"]}, True)
 
 
 def test_a_long_source_is_cut_and_a_long_target_refused(tokenizer):
@@ -58,7 +65,7 @@ def test_rows_to_predict_need_the_source_alone(tokenizer):
     [
         ({"target": "b"}, "no column 'source'"),
         ({"source": "a", "target": " "}, "empty"),
-        ({"source": "a", "target": []}, "empty list"),
+        ({"source": "a", "target": []}, "lists no reference"),
         ({"source": "a", "target": ["b", 3]}, "no text"),
         ({"source": "a", "target": None}, "no text"),
         ({"source": "a", "target": "b\x00"}, "NUL"),
