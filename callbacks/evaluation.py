@@ -1,6 +1,6 @@
 """Evaluating a module on a whole split without leaving a trace in the run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -33,12 +33,14 @@ class Evaluation:
             and in a trial run.
         rows: rows over all ranks, on rank 0.
         notes: what a reader of the metrics must know.
+        observed: what each of the trainer's ``SplitMetrics`` took of it, from which several sets are scored together.
     """
 
     metrics: dict[str, float]
     examples: dict[str, list[Any]]
     rows: int
     notes: tuple[str, ...] = ()
+    observed: tuple[Any, ...] = ()
 
 
 def evaluate(
@@ -78,22 +80,24 @@ def evaluate(
     if isinstance(data, MixedSources) and "source_id" in examples:
         examples["source"] = [data.source_names[source] for source in examples["source_id"]]
     rows = len(next(iter(examples.values()), []))
-    found, columns, notes = measure_split(module, loader, trainer)
+    with undisturbed(module):
+        observed = tuple(callback.observe(module, loader, trainer) for callback in split_metrics_of(trainer))
+    found, columns, notes = split_scores(trainer, [observed])
     for added in columns:
         add_columns(examples, added)
-    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes)
+    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes, observed)
 
 
-def measure_split(
-    module: LightningModule, loader: Iterable[Batch], trainer: Trainer
+def split_scores(
+    trainer: Trainer, observed: Sequence[tuple[Any, ...]]
 ) -> tuple[dict[str, float], list[dict[str, list[Any]]], tuple[str, ...]]:
-    """What the trainer's ``SplitMetrics`` find: metrics, columns of examples by callback, and notes."""
+    """Of one set or several together, what each of the trainer's ``SplitMetrics`` says: metrics, columns of examples by
+    callback, and notes."""
     metrics: dict[str, float] = {}
     columns: list[dict[str, list[Any]]] = []
     notes: list[str] = []
-    for callback in split_metrics_of(trainer):
-        with undisturbed(module):
-            found, added = callback.measure(module, loader, trainer)
+    for index, callback in enumerate(split_metrics_of(trainer)):
+        found, added = callback.scores([of_set[index] for of_set in observed])
         metrics |= found
         columns.append(added)
         notes += callback.notes()

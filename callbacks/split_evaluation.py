@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from ..contracts.batch import Batch
 from ..contracts.data import Split
 from ..models.set_meters import sets_apart
-from .evaluation import Evaluation, Score, evaluate, finetuner, measure_split, split_loader, split_metrics_of
+from .evaluation import Evaluation, Score, evaluate, finetuner, split_loader, split_scores
 
 
 def evaluate_split(
@@ -51,10 +51,7 @@ def evaluate_split(
     parts = [found[name] for name in pooled]
     metrics = parts[0].metrics
     if len(parts) > 1:
-        loaders = [first(each.loader, batches, index) for index, each in enumerate(sets) if each.pooled]
-        metrics = meter.compute()
-        if split_metrics_of(trainer):
-            metrics |= measure_split(module, list(chain(*loaders)), trainer)[0]
+        metrics = meter.compute() | split_scores(trainer, [part.observed for part in parts])[0]
     examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
     whole = Evaluation(metrics, examples, rows, parts[0].notes)
     return {split: whole} | apart | {f"{split}/{name}": replace(found[name], examples={}) for name in pooled}

@@ -57,11 +57,12 @@ def exact_matches(texts: Sequence[str], references: Sequence[Sequence[str]], pat
 
 
 def answer_of(text: str, pattern: str | None) -> str | None:
-    """The last match's first group (or the whole match) without commas; the whole text without a pattern."""
+    """The last match's first group that took part (or the whole match) without commas; without a pattern the text."""
     if pattern is None:
         return text.strip()
     matches = list(re.finditer(pattern, text))
     if not matches:
         return None
     last = matches[-1]
-    return (last.group(1) if last.re.groups else last.group()).replace(",", "").strip()
+    # Of alternatives with a group each, those that did not match are None.
+    return next((group for group in last.groups() if group is not None), last.group()).replace(",", "").strip()

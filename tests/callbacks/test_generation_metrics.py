@@ -3,14 +3,20 @@
 import builtins
 import json
 
+import lightning as L
 import pyarrow.parquet
 import pytest
 import sacrebleu
+import torch
 import yaml
 from safetensors.torch import load_file
 
-from finelab.callbacks import GenerationMetrics
+from finelab.callbacks import GenerationMetrics, generation_metrics
+from finelab.callbacks.questions import AskedRow
+from finelab.callbacks.split_evaluation import evaluate_split
 from finelab.callbacks.text_scores import answer_of, exact_matches
+from finelab.contracts.batch import IGNORE
+from finelab.contracts.data import EvaluationSet
 from finelab.contracts.errors import UserError
 from finelab.scripts.cli import main
 
@@ -99,7 +105,7 @@ def test_training_is_the_same_with_and_without(fitted):
 
 
 def test_numbers_of_references_may_differ():
-    score = GenerationMetrics(["chrf"]).scores["chrf"]
+    score = GenerationMetrics(["chrf"]).scorers["chrf"]
     value, _ = score(["the cat", "a dog"], [["the cat"], ["the hound", "a dog"]])
     assert value == pytest.approx(100.0)
 
@@ -112,6 +118,9 @@ def test_numbers_of_references_may_differ():
         ("nothing", r"#### (.+)", None),
         ("12 or 13", r"\d+", "13"),
         (" Yes. ", None, "Yes."),
+        ("#### 7", r"answer: (.+)|#### (.+)", "7"),
+        ("answer: 8", r"answer: (.+)|#### (.+)", "8"),
+        ("none", r"answer: (.+)|none", "none"),
     ],
 )
 def test_the_answer_is_the_last_match(text, pattern, answer):
@@ -140,3 +149,92 @@ def test_without_sacrebleu_the_extra_is_named(monkeypatch):
 def test_a_pattern_that_is_none_is_refused():
     with pytest.raises(UserError, match="answer_pattern"):
         GenerationMetrics(["exact_match"], answer_pattern="(")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"rows": -1}, "rows is -1"),
+        ({"max_new_tokens": 0}, "max_new_tokens 0"),
+        ({"metrics": ["bleu", "rouge"]}, r"\['rouge'\] are none of bleu, chrf, exact_match"),
+    ],
+)
+def test_impossible_arguments_are_refused_where_they_are_given(wrong, said):
+    with pytest.raises(UserError, match=said):
+        GenerationMetrics(**wrong)
+
+
+class Counted(GenerationMetrics):
+    """Remembers how many questions were answered each time."""
+
+    def __init__(self, **options):
+        super().__init__(["chrf"], max_new_tokens=6, **options)
+        self.asked = []
+
+    def _answers(self, module, questions, size):
+        self.asked.append(len(questions))
+        return super()._answers(module, questions, size)
+
+
+def prompted(source, count, offset):
+    """A loader of one set: rows with a prompt of its own and an answer."""
+    texts = [f"{source} asks {i}: it is {i}".encode() for i in range(count)]
+    ids = torch.tensor([list(text) for text in texts])
+    labels = ids.clone()
+    labels[:, :8] = IGNORE
+    rows = torch.arange(count)
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+    batch |= {"sample_id": rows + offset, "source_id": torch.full_like(rows, offset // 10)}
+    return torch.utils.data.DataLoader([batch], batch_size=None)
+
+
+class TwoSets(L.LightningDataModule):
+    """Sources a and b, and rows of each in a set; c is trained on by nobody."""
+
+    sets = (("a", 0, True), ("b", 10, True), ("c", 20, False))
+
+    def __init__(self, names="abc"):
+        super().__init__()
+        self.names = names
+
+    def train_dataloader(self):
+        return prompted("a", 4, 0)
+
+    def val_dataloader(self):
+        return [each.loader for each in self.evaluation_sets("validation")]
+
+    def evaluation_sets(self, split):
+        return [EvaluationSet(n, prompted(n, 5, at), pooled) for n, at, pooled in self.sets if n in self.names]
+
+
+def test_the_pool_takes_from_every_source_and_answers_each_set_once(fit, language_model):
+    metrics, module = Counted(rows=4), language_model(rate=1e-3)
+    trainer = fit(module, TwoSets(), [metrics], max_epochs=1)
+    assert metrics.asked == [4, 4, 4], "each set once, and the pool out of these"
+    found = evaluate_split(module, "validation", trainer)
+    assert metrics.asked == [4] * 6
+    rows = found["validation"].examples
+    texts = dict(zip(rows["sample_id"], rows["generated"], strict=True))
+    assert [sample for sample, text in texts.items() if text is not None] == [0, 1, 2, 3, 10, 11, 12, 13]
+    pooled = [0, 10, 1, 11]
+    answers = [module.decoded(f": it is {i % 10}".encode()) for i in pooled]
+    score = sacrebleu.corpus_chrf([texts[i] for i in pooled], [answers]).score
+    apart = {name: found[f"validation/{name}"].metrics["chrf"] for name in "abc"}
+    assert found["validation"].metrics["chrf"] == pytest.approx(score)
+    assert trainer.logged_metrics["val/chrf"].item() == pytest.approx(score, rel=1e-5)
+    assert {name: trainer.logged_metrics[f"val/{name}/chrf"].item() for name in apart} == pytest.approx(apart, rel=1e-5)
+
+
+def test_one_pooled_set_is_the_pool(fit, language_model):
+    metrics = Counted(rows=3)
+    trainer = fit(language_model(), TwoSets("ac"), [metrics], max_epochs=1)
+    assert metrics.asked == [3, 3]
+    assert trainer.logged_metrics["val/chrf"] == trainer.logged_metrics["val/a/chrf"]
+
+
+def test_a_row_without_a_prompt_is_found_after_the_ranks_have_met(fit, language_model, monkeypatch):
+    """The other rank's only row has no prompt: this rank refuses it too instead of waiting."""
+    alien = AskedRow(7, 0, (1,), (2, 3))
+    monkeypatch.setattr(generation_metrics, "gathered", lambda mine: [mine, [alien] if isinstance(mine, list) else 1])
+    with pytest.raises(UserError, match="sample 7 has no prompt"):
+        fit(language_model(), TwoSets("a"), [Counted()], max_epochs=1)
