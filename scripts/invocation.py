@@ -159,7 +159,7 @@ def read_run(command: str, value: str | None) -> Path | None:
 
 
 def check_predict_options(command: str, source: str | None, target: str | None) -> None:
-    """Refuse --input and --output elsewhere, and predict without them.
+    """Refuse --input and --output elsewhere, and where they cannot be read or written.
 
     Raises:
         UserError: as said.
@@ -179,6 +179,8 @@ def check_predict_options(command: str, source: str | None, target: str | None) 
         raise UserError(f"--input {source} on the command line does not exist; looked from {Path.cwd()}.")
     if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
         raise UserError(f"--output {target} cannot be written: the folder {Path(target).absolute().parent} is missing.")
+    if target is not None and source not in (None, "-") and Path(target).exists() and Path(target).samefile(source):
+        raise UserError(f"--output {target} on the command line is the file that --input reads; name another one.")
 
 
 def check_resume(command: str, resumes: bool, target: str | None) -> None:

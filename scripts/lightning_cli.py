@@ -271,7 +271,7 @@ class FinelabCLI(LightningCLI):
 
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
-        stream = text_stream(self.datamodule, self.model, self.invocation)
+        stream = text_stream(self.datamodule, self.model, self.resolved_config(), self.invocation)
         if stream is not None:
             self.trainer.callbacks.append(stream)  # pyright: ignore[reportAttributeAccessIssue]
             stream.run(partial(self.trainer.predict, self.model, return_predictions=False))

@@ -1,9 +1,8 @@
 """Generated text, written line by line in input order as batches finish, and gone on with after an interruption."""
 
 import json
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..data.mixture_data_module import MixtureDataModule
 from ..data.text_data_module import TextDataModule
 from ..models.generative import Generative
 from .invocation import Invocation
+from .text_output import TextOutput, made_with
 
 
 class PredictionStream(Callback):
@@ -26,20 +26,15 @@ class PredictionStream(Callback):
         loader: the samples to answer, in input order.
         ids: of the rows, in input order.
         positions: of every sample, its row.
-        target: the file; None for standard output.
-        resume: keep the whole lines that the file has.
-
-    Raises:
-        UserError: the lines there are not those of these rows.
+        output: None for standard output.
     """
 
     def __init__(
-        self, loader: DataLoader, ids: Sequence[Any], positions: Sequence[int], target: Path | None, resume: bool
+        self, loader: DataLoader, ids: Sequence[Any], positions: Sequence[int], output: TextOutput | None
     ) -> None:
-        self.loader, self.ids, self.target = loader, ids, target
+        self.loader, self.ids, self.output = loader, ids, output
         self.rows = list(positions)
-        self.done = kept_rows(target, ids) if resume and target is not None and target.exists() else 0
-        self.file: int | None = None
+        self.done = 0 if output is None else output.rows
         self.next = 0
 
     def run(self, predict: Callable[..., object]) -> None:
@@ -47,22 +42,34 @@ class PredictionStream(Callback):
 
         Batches are those of an uninterrupted run, so that the text is the same to the last rounding: the batch in which
         the interruption fell is computed again.
+
+        Raises:
+            UserError: the trainer stopped before the last batch.
         """
         size = self.loader.batch_size or 1
         answered = sum(row < self.done for row in self.rows)
         self.next = answered // size * size
-        way = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if self.done else os.O_TRUNC)
-        if self.target is not None:
-            self.file = os.open(self.target, way, 0o644)
         try:
-            if self.next < len(self.rows):
+            if answered < len(self.rows):
                 predict(dataloaders=without_first(self.loader, self.next))
-            self.write_left_out(len(self.ids))
+            else:
+                self.next = len(self.rows)
+            self._finish()
         finally:
-            if self.file is not None:
-                os.close(self.file)
-        if self.target is not None:
-            print(f"{len(self.ids)} predictions written to {self.target}")
+            if self.output is not None:
+                self.output.close()
+
+    def _finish(self) -> None:
+        if self.next < len(self.rows):
+            hint = "" if self.output is None else f"; go on with --output {self.output.target} --resume"
+            raise UserError(
+                f"{self.done} of {len(self.ids)} rows are answered: trainer.limit_predict_batches or "
+                f"trainer.fast_dev_run stopped it{hint}."
+            )
+        self.write_left_out(len(self.ids))
+        if self.output is not None:
+            self.output.finish()
+            print(f"{len(self.ids)} predictions written to {self.output.target}")
 
     def on_predict_batch_end(
         self,
@@ -86,39 +93,12 @@ class PredictionStream(Callback):
 
     def write(self, row: int, text: str | None, ended: bool) -> None:
         line = json.dumps({"id": self.ids[row], "text": text, "ended": ended}, ensure_ascii=False) + "\n"
-        if self.file is None:
+        if self.output is None:
             sys.stdout.write(line)
             sys.stdout.flush()
         else:
-            content = line.encode()
-            while content:
-                content = content[os.write(self.file, content) :]
+            self.output.write(line)
         self.done = row + 1
-
-
-def kept_rows(target: Path, ids: Sequence[Any]) -> int:
-    """How many rows an interrupted output has; a last line that was torn is cut off.
-
-    Raises:
-        UserError: another output.
-    """
-    content = target.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = whole.decode("utf-8", errors="replace").split("\n")[:-1]
-    for number, line in enumerate(lines, start=1):
-        try:
-            found = json.loads(line)["id"]
-        except (ValueError, KeyError, TypeError):
-            found = line[:40]
-        if number > len(ids) or found != ids[number - 1]:
-            wanted = ids[number - 1] if number <= len(ids) else "no row"
-            raise UserError(
-                f"--resume: {target}:{number} has the id {found!r}, and the input has {wanted!r} there, so that file "
-                "is not the beginning of this output. Give the input it was made from, or another --output."
-            )
-    if len(whole) < len(content):
-        os.truncate(target, len(whole))
-    return len(lines)
 
 
 def without_first(loader: DataLoader, count: int) -> DataLoader:
@@ -145,18 +125,22 @@ def asks_for_text(data: object, model: LightningModule) -> bool:
     )
 
 
-def text_stream(data: object, model: LightningModule, invocation: Invocation) -> PredictionStream | None:
+def text_stream(
+    data: object, model: LightningModule, config: Mapping[str, Any], invocation: Invocation
+) -> PredictionStream | None:
     """The stream where the rows ask for text and JSONL is wanted; None where predictions are written at the end.
 
     Raises:
-        UserError: --resume for predictions that are no text.
+        UserError: --resume for predictions that are no text, or an output that cannot be gone on with.
     """
-    wants_lines = invocation.output is None or invocation.output == "-" or invocation.output.endswith(".jsonl")
-    if wants_lines and asks_for_text(data, model):
-        assert isinstance(data, TextDataModule | MixtureDataModule)
-        loader = data.predict_dataloader()
-        target = None if invocation.output in (None, "-") else Path(str(invocation.output))
-        return PredictionStream(loader, data.predict_ids, data.predict_rows, target, invocation.resume)
+    target = None if invocation.output in (None, "-") else Path(str(invocation.output))
+    if (target is None or target.suffix == ".jsonl") and asks_for_text(data, model):
+        assert isinstance(data, TextDataModule | MixtureDataModule) and isinstance(model, Generative)
+        loader, output = data.predict_dataloader(), None
+        if target is not None:
+            settings = made_with(loader, data.predict_ids, model, config, invocation)
+            output = TextOutput(target, data.predict_ids, settings, invocation.resume)
+        return PredictionStream(loader, data.predict_ids, data.predict_rows, output)
     if invocation.resume:
         raise UserError("--resume goes on with generated text; these predictions are written whole, at the end.")
     return None

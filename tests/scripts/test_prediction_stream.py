@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,8 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
+from finelab.contracts.errors import UserError
 from finelab.data.chat_format import built_in
 from finelab.scripts.cli import main
 
@@ -81,13 +85,101 @@ def test_standard_input_gives_the_same_lines(run, monkeypatch):
     assert output.read_bytes() == (run / "whole.jsonl").read_bytes()
 
 
+def interrupted(folder: Path, name: str, *more: str) -> Path:
+    """An output whose first batch of four rows is answered, with the note beside it."""
+    output = folder / name
+    command = ["predict", *options(folder), "--output", str(output), "--trainer.limit_predict_batches", "1", *more]
+    assert main(command) == 2
+    assert output.read_bytes().count(b"\n") == 4 and output.with_name(f"{name}.resume").exists()
+    return output
+
+
 @pytest.mark.parametrize("bytes_left", [1, 1003])
 def test_an_output_cut_anywhere_is_completed_to_the_same_bytes(run, bytes_left):
     whole = (run / "whole.jsonl").read_bytes()
-    output = run / "cut.jsonl"
+    output = interrupted(run, f"cut{bytes_left}.jsonl")
+    assert whole.startswith(output.read_bytes())
     output.write_bytes(whole[:bytes_left])
     assert main(["predict", *options(run), "--output", str(output), "--resume"]) == 0
     assert output.read_bytes() == whole
+    assert not output.with_name(f"{output.name}.resume").exists()
+
+
+def test_rows_that_were_never_generated_are_not_written_as_left_out(run, capsys):
+    output = interrupted(run, "limited.jsonl")
+    assert f"4 of {len(PROMPTS)} rows are answered" in capsys.readouterr().err
+    assert main(["predict", *options(run), "--output", "-", "--trainer.limit_predict_batches", "1"]) == 2
+    assert capsys.readouterr().out == output.read_text()
+
+
+def changed(folder: Path, what: str) -> list[str]:
+    """The command line of an interrupted output with one thing changed; rows of its input have no ids."""
+    rows = [{"prompt": prompt} for prompt in PROMPTS]
+    if what == "input":
+        rows[1]["prompt"] = "Say something else"
+    own = folder / f"{what}.jsonl"
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = {
+        "generation": ["--model.generation.max_new_tokens", "7"],
+        "batch": ["--data.batch_size", "1"],
+        "weights": ["--run", str(folder / "runs" / "two")],
+    }
+    return [*options(folder)[:2], "--input", str(own), *more.get(what, [])]
+
+
+@pytest.mark.parametrize(
+    ("what", "named"),
+    [
+        ("input", "another input or template"),
+        ("batch", "another batch size (4, now 2)"),
+        ("generation", "another model.generation.max_new_tokens (40, now 7)"),
+        ("weights", "another checkpoint"),
+    ],
+)
+def test_an_output_begun_otherwise_is_not_gone_on_with(run, capsys, what, named):
+    if what == "weights":
+        weights = shutil.copytree(run / "runs" / "one", run / "runs" / "two") / "checkpoints" / "best"
+        save_file({"made.up": torch.zeros(1)}, weights / "more.safetensors")
+    (run / "plain.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in PROMPTS))
+    output = interrupted(run, f"begun_{what}.jsonl", "--input", str(run / "plain.jsonl"))
+    before = output.read_bytes()
+    assert main(["predict", *changed(run, what), "--output", str(output), "--resume"]) == 2
+    assert named in capsys.readouterr().err
+    assert output.read_bytes() == before
+    assert main(["predict", *changed(run, "nothing"), "--output", str(output), "--resume"]) == 0
+
+
+def test_an_unfinished_output_is_neither_overwritten_nor_gone_on_with_blindly(run, capsys):
+    output = interrupted(run, "unfinished.jsonl")
+    before = output.read_bytes()
+    assert main(["predict", *options(run), "--output", str(output)]) == 2
+    assert "unfinished.jsonl is unfinished" in capsys.readouterr().err
+    output.with_name("unfinished.jsonl.resume").unlink()
+    assert main(["predict", *options(run), "--output", str(output), "--resume"]) == 2
+    assert "does not lie beside it" in capsys.readouterr().err
+    assert output.read_bytes() == before
+
+
+def test_an_earlier_output_stays_until_the_first_line_is_written(run, monkeypatch):
+    output = run / "earlier.jsonl"
+    output.write_text("earlier\n")
+
+    def fail(self, *args):
+        raise UserError("no weights")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("finelab.scripts.lightning_cli.LoadWeights.on_predict_start", fail)
+        assert main(["predict", *options(run), "--output", str(output)]) == 2
+    assert output.read_text() == "earlier\n"
+    assert main(["predict", *options(run), "--output", str(output)]) == 0
+    assert output.read_bytes() == (run / "whole.jsonl").read_bytes()
+
+
+def test_an_output_over_its_input_is_refused(run, capsys):
+    before = (run / "in.jsonl").read_bytes()
+    assert main(["predict", *options(run), "--output", str(run / "runs" / ".." / "in.jsonl")]) == 2
+    assert "is the file that --input reads" in capsys.readouterr().err
+    assert (run / "in.jsonl").read_bytes() == before
 
 
 def test_a_finished_output_is_left_as_it_is(run):
