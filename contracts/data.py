@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from .batch import Batch
+from .targets import TargetKind
 
 Split = Literal["train", "validation", "test"]
 
@@ -54,6 +55,16 @@ class TrainedLabels(Protocol):
 
     def use_labels(self, names: list[str] | None) -> None:
         """Called before ``setup``, with None where the checkpoint has no classes."""
+        ...
+
+
+@runtime_checkable
+class TemplatedSource(Protocol):
+    """A data module that reads its rows with a template."""
+
+    @property
+    def template_target(self) -> tuple[str, TargetKind | None]:
+        """Name of the template, and the kind of target that it gives; None where it does not say."""
         ...
 
 

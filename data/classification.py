@@ -29,6 +29,8 @@ class Classification(TextPair):
         names: the classes; a whole-number label is an index into it.
     """
 
+    target_kind = "class"
+
     def __init__(
         self,
         text: str = "text",

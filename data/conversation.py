@@ -32,6 +32,7 @@ class Conversation(Template):
         chat_template: Jinja text in the place of the tokenizer's own.
     """
 
+    target_kind = "tokens"
     packable = True
     asks_for_text = True
 

@@ -28,6 +28,7 @@ class Documents(Template):
             bits per character pay for an end that the text's length does not contain; hence off by default.
     """
 
+    target_kind = "tokens"
     cuts = False
     packable = True
 

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSet, PackedSamples, Split
 from ..contracts.errors import UserError
+from ..contracts.targets import TargetKind
 from .duplicates import Duplicates
 from .loader_options import LoaderOptions
 from .mixed_samples import MixedSamples
@@ -113,6 +114,11 @@ class MixtureDataModule(LightningDataModule):
         """Take the classes from a checkpoint, before ``setup``; from then on no training rows are needed."""
         self._trained_labels, self._needs_train = names, False
         self._reader.use_labels(names)
+
+    @property
+    def template_target(self) -> tuple[str, TargetKind | None]:
+        """Of all parts, whose templates give targets of one kind (``check_specs``)."""
+        return self._reader.template_target
 
     @property
     def label_names(self) -> list[str] | None:

@@ -33,14 +33,14 @@ class SourceSpec:
 
 
 def check_specs(
-    sources: Mapping[str, SourceSpec],
-    eval_sets: Mapping[str, SourceSpec],
+    sources: dict[str, SourceSpec],
+    eval_sets: dict[str, SourceSpec],
     template: Template | None,
     temperature: float | None,
 ) -> None:
     """Raises:
     UserError: nothing to train on, a name that cannot be part of a metric's, one name twice, a part without a template,
-        or shares that are said in two ways.
+        templates that do not go together, or shares that are said in two ways.
     """
     if not sources:
         raise UserError("data.sources is empty; name at least one source to train on.")
@@ -52,6 +52,7 @@ def check_specs(
                 )
             if spec.template is None and template is None:
                 raise UserError(f"data.{key}: {name} has no template, and data.template is not set; set either.")
+    check_targets(sources | eval_sets, template)
     if both := sources.keys() & eval_sets.keys():
         raise UserError(
             f"data.eval_sets: {min(both)!r} is the name of a source too; a source is evaluated on its own validation "
@@ -60,6 +61,22 @@ def check_specs(
     if weighted := [name for name, spec in eval_sets.items() if spec.weight is not None]:
         raise UserError(f"data.eval_sets: {weighted[0]} has a weight, but is not trained on; remove the weight.")
     check_proportions(sources, temperature)
+
+
+def check_targets(specs: Mapping[str, SourceSpec], template: Template | None) -> None:
+    """Raises:
+    UserError: the templates of two parts give targets of different kinds, which no one model learns.
+    """
+    found = {name: spec.template or template for name, spec in specs.items()}
+    kinds = {name: own for name, own in found.items() if own is not None and own.target_kind is not None}
+    for name, own in kinds.items():
+        first, wanted = next(iter(kinds.items()))
+        if own.target_kind != wanted.target_kind:
+            raise UserError(
+                f"data: {first} has the template {type(wanted).__name__}, and {name} has {type(own).__name__}, whose "
+                "targets are of different kinds; one model learns one kind. Give both a template for the same kind of "
+                "task, or train two models."
+            )
 
 
 def check_proportions(sources: Mapping[str, SourceSpec], temperature: float | None) -> None:

@@ -24,6 +24,8 @@ class MultiLabel(TextPair):
             split has is a bad row.
     """
 
+    target_kind = "labels"
+
     def __init__(
         self,
         text: str = "text",

@@ -27,6 +27,8 @@ class MultipleChoice(Template):
         answer: column of the right one: its text, its letter (A is the first), or its index counted from 0.
     """
 
+    target_kind = "choice"
+
     def __init__(
         self,
         question: str = "question",

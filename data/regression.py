@@ -19,6 +19,8 @@ class Regression(TextPair):
         target: column of the number; a text that spells one counts (CSV has no types).
     """
 
+    target_kind = "number"
+
     def __init__(self, text: str = "text", text_pair: str | None = None, target: str = "target") -> None:
         super().__init__(text, text_pair)
         self.target = target

@@ -3,12 +3,13 @@
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..contracts.batch import IGNORE, Batch
+from ..contracts.targets import TargetKind
 from .collate import PadCollator
 from .rejections import BadRow
 from .token_dataset import Sample
@@ -21,6 +22,7 @@ class Template(ABC):
     """What a row means.
 
     Attributes:
+        target_kind: what the labels are, which a model must learn (``contracts.targets``); None is not checked.
         cuts: whether a row beyond the context loses tokens; one that is cut into windows loses none.
         packable: the targets are the sample's own next tokens, so that samples may share a row (``data.packing``).
         asks_for_text: samples of rows to predict have no ``labels``, so that the model writes an answer.
@@ -28,6 +30,7 @@ class Template(ABC):
     Subclasses keep their arguments as attributes of the same names: those attributes are part of the cache's key.
     """
 
+    target_kind: ClassVar[TargetKind | None] = None
     cuts = True
     packable = False
     asks_for_text = False

@@ -15,6 +15,7 @@ from ..contracts.batch import Batch
 from ..contracts.data import PackedSamples, Split
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
+from ..contracts.targets import TargetKind
 from .audit import render_report
 from .cache import Entry, open_or_build
 from .duplicates import Duplicates, load_keys
@@ -134,6 +135,10 @@ class TextDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """A digest of which rows stand in which split."""
         return self._preparation.fingerprint()
+
+    @property
+    def template_target(self) -> tuple[str, TargetKind | None]:
+        return type(self.template).__name__, self.template.target_kind
 
     def own_labels(self) -> list[str] | None:
         """The classes of the rows themselves, whatever was fixed; read once and cached like the tokens."""

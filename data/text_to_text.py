@@ -21,6 +21,7 @@ class TextToText(Template):
         target_context: most target tokens with EOS; the context of the data module where it is None.
     """
 
+    target_kind = "text"
     asks_for_text = True
 
     def __init__(

@@ -26,6 +26,8 @@ class TokenClassification(Template):
             ``B-X`` and ``I-X`` of every X. A tag that only another split has is a bad row.
     """
 
+    target_kind = "words"
+
     def __init__(self, tokens: str = "tokens", tags: str = "tags", names: list[str] | None = None) -> None:
         if names is not None and (repeated := [name for name, count in Counter(names).items() if count > 1]):
             raise UserError(f"data.template: names lists {repeated[0]!r} more than once.")

@@ -22,6 +22,7 @@ class CausalLM(Generative):
     """
 
     kind = "causal_lm"
+    target_kind = "tokens"
     primary = ("nll", "min")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

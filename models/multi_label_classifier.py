@@ -23,6 +23,7 @@ class MultiLabelClassifier(PooledEncoder):
         head_dropout: on the pooled features.
     """
 
+    target_kind = "labels"
     primary = ("micro_f1", "max")
     guess = "frequencies"
     likelihood = Bernoulli()

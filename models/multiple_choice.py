@@ -24,6 +24,7 @@ class MultipleChoice(PooledEncoder):
         head_dropout: on the pooled features.
     """
 
+    target_kind = "choice"
     primary = ("accuracy", "max")
     guess = "uniform"
 

@@ -25,6 +25,7 @@ class Seq2SeqLM(Generative):
     """
 
     kind = "seq2seq"
+    target_kind = "text"
     primary = ("nll", "min")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -20,6 +20,7 @@ class SequenceClassifier(PooledEncoder):
         head_dropout: on the pooled features.
     """
 
+    target_kind = "class"
     primary = ("accuracy", "max")
     probed = True
 

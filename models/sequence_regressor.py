@@ -22,6 +22,7 @@ class SequenceRegressor(PooledEncoder):
         head_dropout: on the pooled features.
     """
 
+    target_kind = "number"
     primary = ("mse", "min")
     guess = "mean"
     likelihood = Gaussian()

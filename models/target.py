@@ -1,12 +1,14 @@
 """What a target is, and how it is scored: the half of the LightningModule that trains nothing."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import lightning as L
 from torch import Tensor, nn
 
 from ..contracts.batch import Batch
+from ..contracts.data import TemplatedSource
+from ..contracts.targets import TargetKind, require_match
 from .likelihoods import Categorical
 from .meters import Meter
 from .regularizers.regularizer import Likelihood, Outputs
@@ -17,9 +19,12 @@ from .set_meters import SetMeters, sets_apart
 class Target(L.LightningModule):
     """What the supervised positions are, their likelihood and their metrics; ``FineTuner`` trains it.
 
+    ``target_kind`` says which templates fit (``contracts.targets``); None is not checked.
+
     A validation or test split of several sets gets a meter for each, and one over those that are trained on.
     """
 
+    target_kind: ClassVar[TargetKind | None] = None
     primary: tuple[str, Literal["max", "min"]]
     has_fresh_head = False
     likelihood: Likelihood = Categorical()
@@ -39,6 +44,16 @@ class Target(L.LightningModule):
     @abstractmethod
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         """One entry per row of the batch, for per-example files."""
+
+    def setup(self, stage: str) -> None:
+        self.check_data(self.trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def check_data(self, data: object) -> None:
+        """Raises:
+        UserError: its template gives another kind of target than this model learns.
+        """
+        if isinstance(data, TemplatedSource):
+            require_match(type(self).__name__, self.target_kind, *data.template_target)
 
     def score(self, batch: Batch) -> Scored:
         """Predictions at the supervised positions, in whatever mode the module is in."""

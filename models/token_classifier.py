@@ -22,6 +22,7 @@ class TokenClassifier(HeadedEncoder):
         head_dropout: on the hidden states.
     """
 
+    target_kind = "words"
     probed = True
 
     def __init__(self, *args: Any, labels: list[str] | None, **kwargs: Any) -> None:

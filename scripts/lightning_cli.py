@@ -182,6 +182,7 @@ class FinelabCLI(LightningCLI):
         raise reason  # out here, so that the parser's long wrapping is not shown with it
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        self.model.check_data(self.datamodule)  # pyright: ignore[reportCallIssue]
         config = self._get(self.config_init, "trainer")
         callbacks = as_list(config["callbacks"])
         forced: dict[str, Any] = {"use_distributed_sampler": False, "logger": config["logger"] or False}

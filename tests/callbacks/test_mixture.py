@@ -120,6 +120,12 @@ def test_a_report_that_no_record_can_hold_stops_before_training(fit, language_mo
     assert module.supervised_tokens == 0
 
 
+def test_a_template_for_another_model_stops_before_the_first_step(fit, classifier, mixture):
+    """Also without the command line."""
+    with pytest.raises(UserError, match=r"SequenceClassifier learns one class.*Documents gives the next tokens"):
+        fit(classifier(), mixture())
+
+
 def test_without_evaluate_test_no_test_loader_is_made(fit, language_model, mixture, run_of, monkeypatch):
     run, data = run_of(), mixture()
     asked, original = [], data.evaluation_sets
