@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
 from ..contracts.errors import UserError
@@ -18,6 +19,16 @@ Turn = dict[str, str]
 BUILT_IN_MARK = "{#- The built-in chat template"
 """How the built-in one begins, by which a checkpoint's copy of it is known."""
 
+DAY = "2024-07-26"
+"""The date that Llama's template writes where it is given none (a Friday)."""
+PARTS_OF_DAY = {"%d": "26", "%m": "07", "%b": "Jul", "%B": "July", "%y": "24", "%Y": "2024", "%a": "Fri"}
+PARTS_OF_DAY |= {"%A": "Friday", "%H": "00", "%M": "00", "%S": "00"}
+FIXED_DAY = (
+    "{%- macro strftime_now(format) -%}{{- format"
+    + "".join(f" | replace('{code}', '{text}')" for code, text in PARTS_OF_DAY.items())
+    + " -}}{%- endmacro %}{{ '' }}"  # behind a block, Jinja would take a line break from the template
+)
+
 Supervise = Literal["assistant", "last", "everything"]
 
 
@@ -25,21 +36,23 @@ class NoSample(ValueError):
     """Why one row's turns cannot be written down; in brackets the details."""
 
 
+class TooLong(NoSample):
+    """It does not fit into the context."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """A stretch of a conversation's text.
 
     Args:
-        text: as the chat template wrote it.
+        text: as the chat template wrote it; an answer that it does not end ends with EOS.
         supervised: whether its tokens are targets.
         content: of ``text``, what somebody said.
-        closed: whether it ends with the token that ends a turn; an answer that does not gets EOS.
     """
 
     text: str
     supervised: bool
     content: str = ""
-    closed: bool = True
 
 
 class ChatFormat:
@@ -50,9 +63,14 @@ class ChatFormat:
     whose shorter conversations are beginnings of the longer ones, which is checked for each row, and it makes the
     tokens before an answer the very ones that the model will be asked to continue.
 
+    A template that asks for today's date always gets the same one, since tokens must not change from day to day.
+
     Args:
         tokenizer: of the base.
         template: Jinja text; None takes the tokenizer's own, else the built-in one (``conversation.jinja``).
+
+    Raises:
+        UserError: the template is no Jinja, or fails.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, template: str | None = None) -> None:
@@ -63,6 +81,15 @@ class ChatFormat:
         self.template: str = template or own or built_in()
         ours = self.template.startswith(BUILT_IN_MARK)
         self.origin = "built-in" if ours else "given" if template is not None else "own"
+        self.dated = f"; its date is always {DAY}" if "strftime_now" in self.template else ""
+        self._written = FIXED_DAY + self.template if self.dated else self.template
+        with suppress(NoSample):  # it may want other turns
+            self._render([{"role": "user", "content": "a"}])
+
+    @property
+    def _named(self) -> str:
+        given = "data.template.init_args.chat_template"
+        return given if self.origin == "given" else f"The chat template of {self.tokenizer.name_or_path}"
 
     @property
     def digest(self) -> str:
@@ -90,8 +117,7 @@ class ChatFormat:
         Raises:
             NoSample: the template refuses these turns, or a text holds a control token.
         """
-        pieces = self._answers(turns, [i for i, turn in enumerate(turns) if turn["role"] == "assistant"])
-        done = "".join(piece.text for piece in pieces)
+        pieces, done = self._answers(turns)
         return [*pieces, Piece(self._added(done, self._render(turns, ask=True)), False)]
 
     def answered(self, turns: Sequence[Turn], supervise: Supervise) -> list[Piece]:
@@ -101,7 +127,7 @@ class ChatFormat:
             NoSample: as ``prompt``.
             UserError: the template does not write the answers so that they can be told from the rest.
         """
-        pieces = self._answers(turns, [i for i, turn in enumerate(turns) if turn["role"] == "assistant"])
+        pieces, _ = self._answers(turns)
         if supervise == "assistant":
             return pieces
         last = len(pieces) - 1
@@ -110,22 +136,22 @@ class ChatFormat:
         content = [
             contents if supervise == "everything" and i == 0 else piece.content for i, piece in enumerate(pieces)
         ]
-        return [
-            Piece(piece.text, own, text, piece.closed) for piece, own, text in zip(pieces, wanted, content, strict=True)
-        ]
+        return [Piece(piece.text, own, text) for piece, own, text in zip(pieces, wanted, content, strict=True)]
 
-    def _answers(self, turns: Sequence[Turn], at: Sequence[int]) -> list[Piece]:
+    def _answers(self, turns: Sequence[Turn]) -> tuple[list[Piece], str]:
+        """What stands up to the end of the last answer, and the same as the template writes it."""
         self._require_plain(turns)
         pieces: list[Piece] = []
         done = ""
-        for i in at:
+        for i in (place for place, turn in enumerate(turns) if turn["role"] == "assistant"):
             asked, answered = self._render(turns[:i], ask=True), self._render(turns[: i + 1])
             pieces.append(Piece(self._added(done, asked), False))
             own = self._added(asked, answered)
             end, closed = self._end(own, turns[i]["content"])
-            pieces.append(Piece(own[:end], True, turns[i]["content"], closed))
+            eos = "" if closed else str(self.tokenizer.eos_token)
+            pieces.append(Piece(own[:end] + eos, True, turns[i]["content"]))
             done = asked + own[:end]
-        return pieces
+        return pieces, done
 
     def _end(self, text: str, content: str) -> tuple[int, bool]:
         """Behind the content and the token that ends the turn, and whether there is one."""
@@ -159,10 +185,20 @@ class ChatFormat:
     def _render(self, turns: Sequence[Turn], ask: bool = False) -> str:
         try:
             text = self.tokenizer.apply_chat_template(
-                list(turns), chat_template=self.template, tokenize=False, add_generation_prompt=ask
+                list(turns), chat_template=self._written, tokenize=False, add_generation_prompt=ask
             )
+        except TemplateSyntaxError as error:
+            raise UserError(
+                f"{self._named} is not valid Jinja (line {error.lineno}: {error.message}); correct it, or give another "
+                "with data.template.init_args.chat_template."
+            ) from error
         except TemplateError as error:
             raise NoSample(f"the chat template refuses these turns ({error})") from error
+        except Exception as error:  # the template's own code may do anything
+            raise UserError(
+                f"{self._named} fails ({type(error).__name__}: {error}); correct it, or give another with "
+                "data.template.init_args.chat_template."
+            ) from error
         assert isinstance(text, str)
         return text
 
@@ -171,6 +207,25 @@ class ChatFormat:
             found = next((token for token in self.control_tokens if token in turn["content"]), None)
             if found is not None:
                 raise NoSample(f"a text holds a control token of the tokenizer ({found!r})")
+
+
+def template_text(given: str) -> str:
+    """Jinja text as it was given, or that of a file.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if given.endswith(".jinja"):
+        file = Path(given).expanduser()
+        if not file.is_file():
+            raise UserError(f"data.template.init_args.chat_template: {given} is not there (looked from {Path.cwd()}).")
+        return file.read_text(encoding="utf-8")
+    if "{" not in given:
+        raise UserError(
+            f"data.template.init_args.chat_template is {given[:60]!r}: neither Jinja (it has no braces, and would "
+            "write the same text for every row) nor a file whose name ends in .jinja."
+        )
+    return given
 
 
 def agreement(text: str, other: str) -> int:

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -10,7 +9,8 @@ from transformers import PreTrainedTokenizerBase
 
 from ..contracts.batch import IGNORE
 from ..contracts.errors import UserError
-from .chat_format import ChatFormat, NoSample, Piece, Supervise, Turn
+from .chat_encoder import Encoder, shortened
+from .chat_format import ChatFormat, NoSample, Supervise, TooLong, Turn, template_text
 from .template import Example, Template
 
 
@@ -28,8 +28,9 @@ class Conversation(Template):
     Args:
         supervise: which tokens are targets: of all the assistant's turns, of the last one, or of everything.
         too_long: of rows beyond the context: stop the run, drop and count them, or take text from the end of the
-            longest turn of the prompt and count them. An answer is never cut.
-        chat_template: Jinja text in the place of the tokenizer's own.
+            longest turn of the prompt and count them. An answer is never cut. What else makes a row unusable (a
+            control token in a text, turns that the template refuses) is a matter of ``data.on_bad_row``.
+        chat_template: Jinja text in the place of the tokenizer's own, or a file of it whose name ends in ``.jinja``.
     """
 
     target_kind = "tokens"
@@ -44,8 +45,7 @@ class Conversation(Template):
     ) -> None:
         self.supervise: Supervise = supervise
         self.too_long: Literal["error", "drop", "shorten"] = too_long
-        self.chat_template = chat_template
-        self.on_refused = "error" if too_long == "error" else "skip"
+        self.chat_template = None if chat_template is None else template_text(chat_template)
 
     @abstractmethod
     def conversation(self, fields: Mapping[str, object], labelled: bool) -> tuple[list[Turn], list[str]]:
@@ -92,30 +92,37 @@ class Conversation(Template):
         encoder = Encoder(self.format(tokenizer), self.supervise)
         samples: list[Example] = []
         for row, example in enumerate(examples):
-            fitting: list[Example] = []
-            reasons: list[str] = []
-            for turns in conversations_of(example):
-                try:
-                    fitting.append({"row": row, **self._sample(encoder, turns, context)})
-                except NoSample as reason:
-                    reasons.append(str(reason))
-            if reasons and (not fitting or self.too_long == "error"):
-                samples.append({"row": row, "refused": reasons[0]})
-            else:
-                samples += [sample | {"answers_left_out": len(reasons)} for sample in fitting]
+            try:
+                own = self._samples(encoder, example, context)
+            except NoSample as reason:
+                own = [{"refused": str(reason)}]
+            samples += [{"row": row, **entry} for entry in own]
         return samples
 
-    def _sample(self, encoder: "Encoder", turns: list[Turn], context: int) -> Example:
+    def _samples(self, encoder: Encoder, example: Example, context: int) -> list[Example]:
+        """One for each answer that fits, or the reason where none does."""
+        fitting: list[Example] = []
+        reasons: list[str] = []
+        for turns in conversations_of(example):
+            try:
+                fitting.append(self._sample(encoder, turns, context))
+            except TooLong as reason:
+                reasons.append(str(reason))
+        if reasons and (not fitting or self.too_long == "error"):
+            return [{"refused": reasons[0], "policy": "error" if self.too_long == "error" else "skip"}]
+        return [sample | {"answers_left_out": len(reasons)} for sample in fitting]
+
+    def _sample(self, encoder: Encoder, turns: list[Turn], context: int) -> Example:
         tokens = whole = encoder.encode(turns)
         # A prompt to continue needs room for one token at least.
         limit = context if tokens.targets else context - 1
         if len(whole.ids) > limit:
             if self.too_long != "shorten":
-                raise NoSample(
+                raise TooLong(
                     f"too long for the context ({len(whole.ids)} tokens, context {context}; "
                     "data.template.init_args.too_long may drop or shorten such rows)"
                 )
-            tokens = shortened(encoder, turns, limit)
+            tokens = shortened(encoder, turns, whole, limit)
         sample = {
             "input_ids": tokens.ids,
             "full_tokens": len(whole.ids),
@@ -139,7 +146,7 @@ class Conversation(Template):
         start = tokenizer.convert_ids_to_tokens(own.start[0]) if own.start else "what the template writes"
         return [
             f"chat template: {own.origin}, hash {own.digest}; starts with {start}; supervised: {what[self.supervise]} "
-            f"with the end token; too long: {self.too_long}"
+            f"with the end token; too long: {self.too_long}{own.dated}"
         ]
 
     def show(self, sample: Example, tokenizer: PreTrainedTokenizerBase, label_names: list[str] | None) -> str:
@@ -153,100 +160,8 @@ class Conversation(Template):
         return shown
 
 
-@dataclass
-class Tokens:
-    """A conversation in tokens; ``labels`` are IGNORE where nothing is supervised."""
-
-    ids: list[int] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    prompt: int = 0
-    chars: int = 0
-    bytes: int = 0
-
-    @property
-    def targets(self) -> int:
-        return sum(label != IGNORE for label in self.labels)
-
-
-class Encoder:
-    """Turns to tokens.
-
-    Args:
-        chat: writes the turns as text.
-        supervise: what is a target.
-    """
-
-    def __init__(self, chat: ChatFormat, supervise: Supervise) -> None:
-        self.chat = chat
-        self.supervise: Supervise = supervise
-
-    def encode(self, turns: Sequence[Turn]) -> Tokens:
-        """An assistant's turn at the end is an answer to learn; without one the text ends where the answer belongs.
-
-        Raises:
-            NoSample: see ``ChatFormat``.
-        """
-        if turns[-1]["role"] != "assistant":
-            return self._tokens([Piece(piece.text, False) for piece in self.chat.prompt(turns)])
-        return self._tokens(self.chat.answered(turns, self.supervise))
-
-    def _tokens(self, pieces: Sequence[Piece]) -> Tokens:
-        eos = self.chat.tokenizer.eos_token_id
-        assert isinstance(eos, int)
-        tokens = Tokens()
-        ids = self._ids(pieces[0].text)
-        start = self.chat.start if ids[:1] != self.chat.start else []
-        text, joined = "", []
-        for number, piece in enumerate(pieces):
-            text += piece.text
-            # Left to right, so that what comes before an answer never depends on the answer.
-            longer = self._ids(text)
-            new = longer[len(joined) :] if longer[: len(joined)] == joined else self._ids(piece.text)
-            if number == len(pieces) - 1 and not piece.closed:
-                new = [*new, eos]
-            joined = [*joined, *new]
-            tokens.labels += new if piece.supervised else [IGNORE] * len(new)
-            if piece.supervised:
-                tokens.chars += len(piece.content)
-                tokens.bytes += len(piece.content.encode())
-        tokens.ids = [*start, *joined]
-        tokens.labels = [IGNORE] * len(start) + tokens.labels
-        tokens.labels[0] = IGNORE  # nothing comes before it that could predict it
-        tokens.prompt = next((i for i, label in enumerate(tokens.labels) if label != IGNORE), len(tokens.ids))
-        return tokens
-
-    def _ids(self, text: str) -> list[int]:
-        return self.chat.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]  # pyright: ignore[reportReturnType]
-
-
 def conversations_of(example: Example) -> Iterable[list[Turn]]:
     """The turns with each of the answers behind them; as they are where there is none."""
     if not example["answers"]:
         return [example["turns"]]
     return [[*example["turns"], {"role": "assistant", "content": answer}] for answer in example["answers"]]
-
-
-def shortened(encoder: Encoder, turns: Sequence[Turn], limit: int) -> Tokens:
-    """The conversation in at most ``limit`` tokens: the longest turn of the prompt loses its end, then the next one.
-
-    Raises:
-        NoSample: the answers and the frame alone are too long.
-    """
-    own = [dict(turn) for turn in turns]
-    prompt = [i for i, turn in enumerate(turns) if turn["role"] != "assistant"]
-    for i in sorted(prompt, key=lambda i: -len(turns[i]["content"])):
-        whole = turns[i]["content"]
-        fits, too_many = 0, len(whole)
-        best: Tokens | None = None
-        while too_many - fits > 1:
-            kept = (fits + too_many) // 2
-            own[i]["content"] = whole[:kept].rstrip()
-            tokens = encoder.encode(own)
-            if len(tokens.ids) <= limit:
-                fits, best = kept, tokens
-            else:
-                too_many = kept
-        if best is not None:
-            return best
-        own[i]["content"] = whole[:1]
-    raise NoSample(f"too long for the context even without its prompt (more than {limit} tokens)")

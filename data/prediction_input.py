@@ -32,7 +32,7 @@ class PredictionInput:
         self, template: Template, tokenizer: LoadedTokenizer, context: int, label_names: list[str] | None
     ) -> Dataset:
         """Samples as ``preparation.tokenize`` makes them; ``row`` is the position among ``ids``."""
-        refusals = Refusals(template, self.rejections, self.places)
+        refusals = Refusals(self.rejections, self.places)
         return tokenize(self.examples, template, tokenizer, context, label_names, refusals)
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasketch
+import jinja2
 import numpy as np
 import pyarrow
 import tokenizers
+import transformers
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from datasets.utils import tqdm
 from lightning.pytorch import LightningDataModule
@@ -87,6 +89,8 @@ class Preparation:
             asdict(self.duplicates),
             code,
             tokenizers.__version__,
+            transformers.__version__,  # with jinja2, what a chat template writes
+            jinja2.__version__,
             datasketch.__version__,
         ]
         return _digest(parts)
@@ -135,7 +139,7 @@ class Preparation:
         audits: dict[str, Any] = {}
         example = ""
         for split, rows in fitted.items():
-            refusals = Refusals(self.template, rejections[split], [where for where, _ in rows])
+            refusals = Refusals(rejections[split], [where for where, _ in rows])
             samples = tokenize(
                 [example for _, example in rows], self.template, self.tokenizer, self.context, label_names, refusals
             )
@@ -238,18 +242,17 @@ class Refusals:
     """Rows that a template gave no sample for, handed to the split's rejections.
 
     Args:
-        template: its ``on_refused`` says what happens to them.
         rejections: of the split.
         where: of every row.
     """
 
-    def __init__(self, template: Template, rejections: Rejections, where: Sequence[str]) -> None:
-        self.template, self.rejections, self.where = template, rejections, where
+    def __init__(self, rejections: Rejections, where: Sequence[str]) -> None:
+        self.rejections, self.where = rejections, where
         self.positions: set[int] = set()
 
-    def __call__(self, position: int, why: str) -> None:
+    def __call__(self, position: int, why: str, policy: Literal["error", "skip"] | None) -> None:
         self.positions.add(position)
-        self.rejections(self.where[position], why, self.template.on_refused)
+        self.rejections(self.where[position], why, policy)
 
 
 def tokenize(
@@ -258,12 +261,12 @@ def tokenize(
     tokenizer: LoadedTokenizer,
     context: int,
     label_names: list[str] | None,
-    refuse: Callable[[int, str], None],
+    refuse: Callable[[int, str, Literal["error", "skip"] | None], None],
 ) -> Dataset:
     """Samples of checked rows (``Template.encode``); ``row`` is the position in ``examples``.
 
     Args:
-        refuse: takes the position of a row that gives no sample, and why.
+        refuse: takes the position of a row that gives no sample, why, and the template's policy for such rows.
     """
     shown = len(examples) >= ROWS_WORTH_A_BAR and sys.stderr.isatty()
     chunks: list[pyarrow.Table] = []
@@ -271,7 +274,7 @@ def tokenize(
         entries = template.encode(examples[start : start + CHUNK], tokenizer.tokenizer, context, label_names)
         for entry in entries:
             if "refused" in entry:
-                refuse(start + entry["row"], entry["refused"])
+                refuse(start + entry["row"], entry["refused"], entry.get("policy"))
         samples = [entry | {"row": start + entry["row"]} for entry in entries if "refused" not in entry]
         if samples:
             chunks.append(pyarrow.table({name: _column(name, samples) for name in samples[0]}))

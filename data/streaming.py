@@ -130,7 +130,7 @@ class TextStream:
             if why is not None:
                 rejections(where, why)
         fitting = [row for row, why in zip(rows, whys, strict=True) if why is None]
-        refusals = Refusals(template, rejections, [where for _, where, _ in fitting])
+        refusals = Refusals(rejections, [where for _, where, _ in fitting])
         examples = [example for _, _, example in fitting]
         tokens = tokenize(examples, template, own.tokenizer, own.context, self.label_names, refusals)
         samples: list[Sample] = []

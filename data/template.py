@@ -3,7 +3,7 @@
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -34,8 +34,6 @@ class Template(ABC):
     cuts = True
     packable = False
     asks_for_text = False
-    on_refused: Literal["error", "skip"] | None = None
-    """Of a row that ``encode`` refuses: stop the run, or count and list it; None does as ``data.on_bad_row`` says."""
 
     @abstractmethod
     def read(self, fields: Mapping[str, object], labelled: bool) -> Example:
@@ -68,7 +66,8 @@ class Template(ABC):
             ``cut_words`` (tagged words beyond the context),
             ``shortened`` (tokens taken from the prompt so that the sample fits), ``prompt_tokens`` and
             ``answers_left_out`` (of the row's answers, those that do not fit). All samples have the same keys. An entry
-            of ``row`` and ``refused``, "why (details)", says why a row gives no sample.
+            of ``row`` and ``refused``, "why (details)", says why a row gives no sample; what happens then is up to
+            ``data.on_bad_row``, or to the entry's ``policy`` (``error`` or ``skip``) where it has one.
         """
 
     @abstractmethod

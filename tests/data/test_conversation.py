@@ -290,13 +290,19 @@ def test_templates_whose_answers_cannot_be_told_are_refused(template, why, token
         PromptResponse(chat_template=template).encode([example], tokenizer("tiny"), 256, None)
 
 
-def test_an_answer_that_the_template_does_not_close_gets_eos(tokenizer):
-    template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
-    own = tokenizer("tiny")
-    example = PromptResponse().read({"prompt": "a", "response": "b"}, True)
-    [sample] = PromptResponse(chat_template=template).encode([example], own, 256, None)
-    assert own.decode(sample["input_ids"]) == "<s>a\nb</s>"
-    assert [own.decode(span) for span in targets(sample)] == ["b</s>"]
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_every_answer_that_the_template_does_not_close_gets_eos(name, tokenizer):
+    own, template = tokenizer(name), Messages(chat_template="{% for m in messages %}{{ m.content }}\n{% endfor %}")
+    row = as_messages({"instruction": "Now", "input": "a", "output": "Well, b"})
+    [sample] = template.encode([template.read(row, True)], own, 256, None)
+    end = own.eos_token
+    assert [own.decode(span) for span in targets(sample)] == ["Hello!" + end, "Well, b" + end]
+    [prompt] = template.encode([template.read(row, False)], own, 256, None)
+    assert (
+        sample["input_ids"][: sample["labels"].index(targets(sample)[1][0], len(prompt["input_ids"]))]
+        == (prompt["input_ids"])
+    )
+    assert prompt["input_ids"].count(own.eos_token_id) == 1
 
 
 def test_a_template_that_raises_refuses_the_row(tokenizer):

@@ -11,14 +11,14 @@ LONGEST = 40
 class Short(Documents):
     """Refuses texts over ``LONGEST`` tokens under a policy, and says that it took one token from the others."""
 
-    def __init__(self, on_refused):
+    def __init__(self, policy):
         super().__init__()
-        self.on_refused = on_refused
+        self.policy = policy
 
     def encode(self, examples, tokenizer, context, label_names):
         samples = super().encode(examples, tokenizer, context, label_names)
         return [
-            {"row": sample["row"], "refused": f"too long ({sample['full_tokens']} tokens)"}
+            {"row": sample["row"], "refused": f"too long ({sample['full_tokens']} tokens)", "policy": self.policy}
             if sample["full_tokens"] > LONGEST
             else sample | {"shortened": sample["row"] % 2, "prompt_tokens": 1}
             for sample in samples
