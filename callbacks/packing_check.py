@@ -9,7 +9,7 @@ from ..contracts.errors import UserError
 from ..models.causal_lm import CausalLM
 from .evaluation import data_of, undisturbed
 
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
+TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
 """Largest difference of a token's NLL in nats that rounding explains, by the type of the logits."""
 
 

@@ -48,11 +48,12 @@ class Instruction(Conversation):
 
 
 def optional_text(fields: Mapping[str, object], name: str | None) -> str:
-    """A column's text; empty where the row has none.
+    """A column's text; empty where the row has none or nothing but white space.
 
     Raises:
         BadRow: it holds something else than text.
     """
-    if name is None or fields.get(name) is None or fields[name] == "":
+    value = None if name is None else fields.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
         return ""
-    return text_column(fields, name).strip()
+    return text_column(fields, str(name)).strip()

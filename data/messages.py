@@ -20,7 +20,8 @@ ROLES = {
 class Messages(Conversation):
     """A list of ``{role, content}``; also of ``{from, value}`` with ``human`` and ``gpt``, as ShareGPT has it.
 
-    The last turn is the assistant's; to predict, it is what has to be found and is left away where it stands.
+    A system turn without text is left out. The last turn is the assistant's; to predict, it is what has to be found and
+    is left away where it stands.
 
     Args:
         messages: column of the list.
@@ -43,7 +44,8 @@ class Messages(Conversation):
         listed = column(fields, self.messages)
         if not isinstance(listed, list) or not listed:
             raise BadRow(f"the column {self.messages!r} holds no list of turns ({str(listed)[:40]!r})")
-        turns = [turn_of(entry, number) for number, entry in enumerate(listed, start=1)]
+        entries = [(number, entry) for number, entry in enumerate(listed, start=1) if not is_blank_system(entry)]
+        turns = [turn_of(entry, number) for number, entry in entries]
         if all(turn["role"] != "user" for turn in turns):
             raise BadRow("no turn is the user's")
         if next(turn["role"] for turn in turns if turn["role"] != "system") == "assistant":
@@ -54,6 +56,17 @@ class Messages(Conversation):
         return (turns[:-1], [turns[-1]["content"]]) if is_answered else (turns, [])
 
 
+def names_of(entry: Mapping[str, object]) -> tuple[str, str]:
+    return ("from", "value") if "from" in entry else ("role", "content")
+
+
+def is_blank_system(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return False
+    role, content = (entry.get(name) for name in names_of(entry))
+    return role == "system" and (content is None or (isinstance(content, str) and not content.strip()))
+
+
 def turn_of(entry: object, number: int) -> Turn:
     """One turn, checked.
 
@@ -62,7 +75,7 @@ def turn_of(entry: object, number: int) -> Turn:
     """
     if not isinstance(entry, dict):
         raise BadRow(f"turn {number} is no object ({str(entry)[:40]!r})")
-    names = ("from", "value") if "from" in entry else ("role", "content")
+    names = names_of(entry)
     role = ROLES.get(str(entry.get(names[0])))
     if role is None:
         raise BadRow(f"turn {number} has an unknown role ({entry.get(names[0])!r}; there are {', '.join(ROLES)})")

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from datasets import Dataset
+from lightning.pytorch.utilities import rank_zero_warn
 
 from ..contracts.errors import UserError
 from .files import read_input
 from .preparation import Refusals, tokenize
-from .rejections import BadRow, Rejections
-from .template import Example, Template
+from .rejections import BadRow, Rejections, Row
+from .template import Example, Template, checked_text
 from .tokenizer import LoadedTokenizer
 
 
@@ -31,9 +32,17 @@ class PredictionInput:
     def tokenized(
         self, template: Template, tokenizer: LoadedTokenizer, context: int, label_names: list[str] | None
     ) -> Dataset:
-        """Samples as ``preparation.tokenize`` makes them; ``row`` is the position among ``ids``."""
+        """Samples as ``preparation.tokenize`` makes them; ``row`` is the position among ``ids``.
+
+        By now every rejected row is known; a warning counts them and names the first ones.
+        """
         refusals = Refusals(self.rejections, self.places)
-        return tokenize(self.examples, template, tokenizer, context, label_names, refusals)
+        samples = tokenize(self.examples, template, tokenizer, context, label_names, refusals)
+        if reasons := self.rejections.reasons:
+            counts = ", ".join(f"{why} {count}" for why, count in reasons.items())
+            first = "; ".join(self.rejections.listed)
+            rank_zero_warn(f"{reasons.total()} rows of the input get no prediction ({counts}). The first: {first}.")
+        return samples
 
 
 def read_prediction_input(source: str, template: Template, rejections: Rejections) -> PredictionInput:
@@ -45,13 +54,25 @@ def read_prediction_input(source: str, template: Template, rejections: Rejection
     found = PredictionInput([], [], [], rejections)
     for row in read_input(source, rejections):
         try:
-            found.examples.append(template.read(row.fields, labelled=False))
+            example, own = template.read(row.fields, labelled=False), id_of(row)
         except BadRow as error:
             rejections(row.where, str(error))
         else:
-            own = row.fields.get("id")
-            found.ids.append(own if isinstance(own, str | int) else int(row.where.rpartition(":")[2]))
+            found.examples.append(example)
+            found.ids.append(own)
             found.places.append(row.where)
     if not found.examples:
         raise UserError(f"The input {source} holds no row to predict.")
     return found
+
+
+def id_of(row: Row) -> str | int:
+    """What the row's prediction is named by: its ``id``, else (none, or a blank one) its line.
+
+    Raises:
+        BadRow: the id is a text that cannot be written.
+    """
+    own = row.fields.get("id")
+    if isinstance(own, str) and own.strip():
+        return checked_text(own, "id")
+    return own if isinstance(own, int) else int(row.where.rpartition(":")[2])

@@ -77,7 +77,7 @@ def load(base: str, kind: Kind, loading: Loading) -> Backbone:
     """
     location = resolve(base)
     try:
-        model = from_random(location, kind) if location.is_random else from_files(location, kind, loading)
+        model = from_random(location, kind, loading) if location.is_random else from_files(location, kind, loading)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model.base: {base!r} could not be loaded as {kind}: {first_line(error)}") from error
     notes = fit_vocabulary(model, location, loading)
@@ -111,12 +111,17 @@ def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedMod
     return model
 
 
-def from_random(location: Location, kind: str) -> PreTrainedModel:
+def from_random(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
     """A tiny:// model; its weights come from a fixed seed, so that it is the same base in every run."""
     config = AutoConfig.from_pretrained(location.path)
     with torch.random.fork_rng():
         torch.manual_seed(derive("tiny", location.uri))
-        return head(kind, config).from_config(config, **without_pooling_layer(kind, config))
+        return head(kind, config).from_config(
+            config,
+            dtype=DTYPES[loading.dtype],
+            attn_implementation=loading.attention,
+            **without_pooling_layer(kind, config),
+        )
 
 
 def head(kind: str, config: PreTrainedConfig) -> type:

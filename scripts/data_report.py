@@ -18,7 +18,7 @@ ROOT = Path("data_reports")
 class DataReportCLI(FinelabCLI):
     """Parses a configuration as fit does and builds its data module alone."""
 
-    def instantiate_classes(self) -> None:
+    def build(self) -> None:
         """The links that hold while parsing have filled in the base and the seed by now."""
         parser = ArgumentParser()
         parser.add_subclass_arguments(LightningDataModule, "data")

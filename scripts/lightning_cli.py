@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging
 from ..callbacks.standard import standard_callbacks
 from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
+from ..contracts.record import RECORD_FILE, read_record
 from ..contracts.run import Run, RunPlace, create_run
 from ..contracts.seeds import Seeds
 from ..models.finetuner import FineTuner
@@ -171,15 +172,18 @@ class FinelabCLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         try:
-            super().instantiate_classes()
-            if self.invocation.run is not None:
-                share_labels(self.datamodule, self.labels)
-                share_chat_template(self.datamodule, self.invocation.run / WEIGHTS)
+            self.build()
         except (TypeError, ValueError, MisconfigurationException) as error:
             reason = reason_of(error, self.invocation)
         else:
             return
         raise reason  # out here, so that the parser's long wrapping is not shown with it
+
+    def build(self) -> None:
+        super().instantiate_classes()
+        if self.invocation.run is not None:
+            share_labels(self.datamodule, self.labels)
+            share_chat_template(self.datamodule, self.invocation.run / WEIGHTS)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.model.check_data(self.datamodule)  # pyright: ignore[reportCallIssue]
@@ -237,11 +241,18 @@ class FinelabCLI(LightningCLI):
         try:
             super()._run_subcommand(subcommand)
         except (UserError, MisconfigurationException) as error:
-            if self.trainer.global_step == 0:
+            if not self.took_a_step():
                 self.remove_run()
             raise UserError(str(error)) from error
         if subcommand == "fit":
             self.clear_up_after_fit()
+
+    def took_a_step(self) -> bool:
+        """By the record where forked or spawned processes have trained, whose steps this one does not count."""
+        if self.trainer.global_step > 0:
+            return True
+        recorded = self.directory is not None and (self.directory / RECORD_FILE).exists()
+        return recorded and read_record(self.directory).cost.steps > 0  # pyright: ignore[reportArgumentType]
 
     def clear_up_after_fit(self) -> None:
         """Nothing is kept of a trial run, nor of one that took no step.
@@ -251,7 +262,7 @@ class FinelabCLI(LightningCLI):
         """
         if self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             self.remove_run()
-        elif self.trainer.global_step == 0:
+        elif not self.took_a_step():
             self.remove_run()
             raise UserError(
                 f"No step was taken, so nothing was kept: trainer.max_epochs is {self.trainer.max_epochs}, "

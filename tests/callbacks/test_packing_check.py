@@ -62,7 +62,7 @@ def fitted(fit, module, data):
     return check
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
 def test_a_model_that_blocks_is_let_through_and_undisturbed(fit, packed_data, language_model, flat, precision):
     weights = []
     for callbacks in ([PackingCheck()], []):
@@ -77,7 +77,7 @@ def test_the_difference_is_kept(fit, packed_data, language_model):
     assert fitted(fit, language_model(), packed_data).difference < 1e-5
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "64-true"])
 def test_a_model_that_ignores_positions_is_refused(fit, packed_data, sgd, shared_model, precision):
     base = str(shared_model("stories260K"))
     with pytest.raises(UserError, match=r"stories260K with attention sdpa cannot be trained on packed rows"):

@@ -229,6 +229,16 @@ def test_rows_that_are_no_conversation_are_refused(template, row, why):
         template.read(row, True)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\n", None], ids=repr)
+def test_blank_inputs_and_system_turns_are_as_if_absent(blank):
+    own = Instruction(system="system")
+    row = {"instruction": "a", "output": "b"}
+    assert own.read(row | {"input": blank, "system": blank}, True) == own.read(row, True)
+    spoken = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    for system in ({"role": "system", "content": blank}, {"from": "system", "value": blank}):
+        assert Messages().read({"messages": [system, *spoken]}, True) == Messages().read({"messages": spoken}, True)
+
+
 def test_a_format_names_columns():
     row = {"en": "A dog.", "de": "Ein Hund."}
     example = PromptResponse("Translate to German: {en}", "de").read(row, True)

@@ -62,6 +62,9 @@ def test_the_policy_error_stops_at_the_row(make, policy, on_bad_row):
 def test_refused_rows_to_predict_are_left_out_of_the_samples(make, write):
     data = make("skip")
     data.predict_input = str(write("input.jsonl", [{"text": "x" * 60}, {"text": "fine"}, {"text": "good"}]))
-    loader = data.predict_dataloader()
+    with pytest.warns(
+        UserWarning, match=r"1 rows .* \(too long 1\)\. The first: .*input\.jsonl:1: too long \(61 tokens\)"
+    ):
+        loader = data.predict_dataloader()
     assert (data.predict_ids, data.predict_rows) == ([1, 2, 3], [1, 2])
     assert sum(len(batch["labels"]) for batch in loader) == 2

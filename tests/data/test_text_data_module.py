@@ -213,10 +213,24 @@ def test_predict_on_bad_rows(module, write):
         data.predict_dataloader()
     skipping = module(on_bad_row="skip")
     skipping.predict_input = data.predict_input
-    skipping.predict_dataloader()
+    with pytest.warns(
+        UserWarning, match=r"1 rows of the input get no prediction \(no column 'text' 1\).*in\.jsonl:2: "
+    ):
+        skipping.predict_dataloader()
     assert skipping.predict_ids == [1, 3]
     with pytest.raises(UserError, match="nothing to predict"):
         module().predict_dataloader()
+
+
+def test_an_id_that_cannot_be_written_is_a_bad_row_and_a_blank_one_is_none(module, write):
+    data = module()
+    rows = [{"text": "a", "id": " "}, {"text": "b", "id": "\ud83d"}]
+    data.predict_input = str(write("in.jsonl", rows))
+    with pytest.raises(UserError, match=r"in\.jsonl:2: the text in column 'id' is not valid Unicode"):
+        data.predict_dataloader()
+    data.predict_input = str(write("in.jsonl", rows[:1]))
+    data.predict_dataloader()
+    assert data.predict_ids == [1]
 
 
 def test_documents_to_predict_have_one_id_per_window(module, write):

@@ -38,6 +38,13 @@ def test_tiny_models_are_the_same_base_every_time(uri, kind):
     assert first.model.training
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_tiny_models_take_the_same_settings_as_others(attention):
+    model = load("tiny://llama", "causal_lm", Loading(attention=attention, dtype="bfloat16")).model
+    assert model.config._attn_implementation == attention
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+
+
 def test_a_folder_loads_and_its_digest_is_that_of_its_weights(tmp_path):
     model, tokenizer = folder(tmp_path)
     tokenizer.save_pretrained(tmp_path)

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from finelab.scripts.cli import main
+
+PROMPTED = json.dumps({"class_path": "finelab.data.PromptResponse", "init_args": {"prompt": "{"}})
 
 
 def test_it_writes_json_and_a_page_and_builds_no_model(config, here, capsys, monkeypatch):
@@ -33,6 +37,15 @@ def test_duplicates_are_set_like_any_argument(config, here):
     assert main(["data", "report", "-c", str(config()), *arguments]) == 0
     found = json.loads((here / "there/data_report.json").read_text())["duplicates"]
     assert found["near"] is None and found["action"] == "drop"
+
+
+@pytest.mark.parametrize(
+    "options", [("--data.batch_size", "0"), ("--data.template", PROMPTED)], ids=["size", "template"]
+)
+def test_what_cannot_be_built_is_the_paragraph_of_fit(config, refused, options):
+    path = config()
+    paragraph = refused("data", "report", "-c", path, *options)
+    assert paragraph == refused("fit", "-c", path, *options)
 
 
 def test_what_cannot_be_is_refused(config, refused, outside):

@@ -57,6 +57,16 @@ def test_two_ranks_leave_the_run_of_one(config, here):
             assert found[key] == pytest.approx(value, abs=1e-6), key
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="fork")
+def test_a_run_of_forked_processes_is_kept(config, here):
+    finished(
+        start("fit", "-c", config(), "--run.name", "one", "--trainer.strategy", "ddp_fork", "--trainer.devices", 2)
+    )
+    record = read_record(here / "runs" / "one")
+    assert (record.status, record.hardware["ranks"]) == ("finished", 2) and record.cost.steps > 0
+    assert (here / "runs" / "one" / "checkpoints" / "best").is_dir()
+
+
 def test_ctrl_c_is_recorded(config, here):
     file = config("max_epochs: 1", "max_epochs: 10000")
     process = start("fit", "-c", file, "--run.name", "one", "--trainer.val_check_interval", 1)
