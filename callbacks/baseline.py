@@ -13,8 +13,11 @@ from torch import Tensor
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource
 from ..models.scored import Scored
+from .best_checkpoint import watched
+from .early_stopping import EarlyStopping
 from .evaluation import InitialWeights, Score, data_of, finetuner, gathered, on_device, split_loader, undisturbed
 from .frozen_feature_probe import FrozenFeatureProbe
+from .monitor import require_logged
 from .results import Results
 from .split_evaluation import evaluate_split, logged
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Baseline(Callback):
-    """Evaluates the validation split before the first step.
+    """Evaluates the validation split before the first step, and refuses to watch a metric that this does not give.
 
     A module that can do the task from the start (a language model) is its own reference, ``base``. An untrained head
     says nothing; its references are the target's best guess without a text, from the training rows (``majority`` by the
@@ -48,13 +51,17 @@ class Baseline(Callback):
             self.results.references = self._references_of_a_fresh_head(trainer, pl_module)
         else:
             self.results.references = {"base": tuner.score}
+        scored: dict[str, float] = {}
         for name, score in self.results.references.items():
             found = evaluate_split(pl_module, "validation", trainer, score)
+            scored |= logged(found)
             for split, evaluation in found.items():
                 self.results.add_before(split, name, evaluation)
             if name == "base" and found:
                 for logger in trainer.loggers:
                     logger.log_metrics(logged(found), step=trainer.global_step)
+        for monitor in all_watched(trainer, pl_module) if scored else ():
+            require_logged(monitor, scored)
 
     def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
         train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None
@@ -120,3 +127,9 @@ class Baseline(Callback):
         if first is None or not isinstance(loader, torch.utils.data.DataLoader):
             return 1
         return max(1, math.ceil(len(loader) * len(tuner.targets(first)[0]) * ranks / cap))
+
+
+def all_watched(trainer: Trainer, module: LightningModule) -> list[str]:
+    """What picks the weights and what may stop the run, but for a metric of the user's own, which has a mode."""
+    stops = [each for each in trainer.early_stopping_callbacks if isinstance(each, EarlyStopping)]
+    return [watched(trainer, module)[0], *(stop.monitor for stop in stops if not stop.given_mode)]

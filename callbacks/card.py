@@ -25,6 +25,8 @@ from .run_record import RunRecord
 from .tensor_board import as_code, tensorboard_loggers
 
 WIDTH = 100
+ROOMY = 4
+"""So many metrics stand wide apart; more of them move together, to stay within ``WIDTH``."""
 REFERENCES = {
     "majority": "majority class",
     "frequencies": "label frequencies",
@@ -33,7 +35,11 @@ REFERENCES = {
     "probe": "frozen-feature probe",
     "base": "base, before training",
 }
+# In the order of the columns; bits per byte is the record's alone, since it says what bits per character says.
 METRICS = {
+    "exact_match": "exact match",
+    "bleu": "BLEU",
+    "chrf": "chrF",
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",
@@ -41,7 +47,9 @@ METRICS = {
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
     "subset_accuracy": "subset acc.",
+    "mean_average_precision": "mAP",
     "mse": "MSE",
+    "mae": "MAE",
     "r2": "R²",
     "pearson": "Pearson",
     "spearman": "Spearman",
@@ -109,8 +117,9 @@ def _scores(record: Record) -> Iterable[RenderableType]:
         return [] if record.metrics else [Text("  Nothing was evaluated: there is no validation split.")]
     result = record.metrics[split]
     names = [name for name in METRICS if name in result.after]
-    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 2, 0, 1))
-    table.add_column(f"{split} split, {result.rows:,} rows", min_width=30)
+    is_wide = len(names) > ROOMY
+    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 1, 0, 0) if is_wide else (0, 2, 0, 1))
+    table.add_column(f"{split} split, {result.rows:,} rows", min_width=None if is_wide else 30, no_wrap=True)
     for name in names:
         table.add_column(f"{METRICS[name]} {'↑' if name in MAXIMISED else '↓'}", justify="right")
     for reference, metrics in result.before.items():
@@ -136,7 +145,7 @@ def _sets(record: Record) -> Iterable[RenderableType]:
     # The metric that picked the weights may be of one set: val/NAME/KEY.
     main = record.best.monitor.rpartition("/")[2] if record.best else "nll"
     names = [name for name in dict.fromkeys((main, "nll")) if all(name in part.after for part in found.values())]
-    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 2, 0, 1))
+    table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 1, 0, 1))
     table.add_column(f"{stage} sets", min_width=16)
     table.add_column("rows", justify="right")
     for name in names:

@@ -33,6 +33,7 @@ class Evaluation:
             and in a trial run.
         rows: rows over all ranks, on rank 0.
         notes: what a reader of the metrics must know.
+        undefined: metrics of the module that this split does not define.
         observed: what each of the trainer's ``SplitMetrics`` took of it, from which several sets are scored together.
     """
 
@@ -40,6 +41,7 @@ class Evaluation:
     examples: dict[str, list[Any]]
     rows: int
     notes: tuple[str, ...] = ()
+    undefined: frozenset[str] = frozenset()
     observed: tuple[Any, ...] = ()
 
 
@@ -85,7 +87,8 @@ def evaluate(
     found, columns, notes = split_scores(trainer, [observed])
     for added in columns:
         add_columns(examples, added)
-    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes, observed)
+    undefined = meter.at_times - metrics.keys()
+    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes, undefined, observed)
 
 
 def split_scores(

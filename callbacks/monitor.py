@@ -63,8 +63,11 @@ def require_logged(monitor: str, metrics: dict) -> None:
     """Refuse a metric that this run does not have.
 
     Raises:
-        UserError: it is not among the metrics of a validation that has just ended.
+        UserError: it is not among the metrics of an evaluation of the validation split that has just ended.
     """
     if monitor not in metrics:
         known = sorted(name for name in metrics if name.startswith("val/"))
-        raise UserError(f"monitor is {monitor!r}, which this run does not log; it logs {', '.join(known)}.")
+        raise UserError(
+            f"monitor is {monitor!r}, which this run does not log; it logs {', '.join(known)}. "
+            "Set monitor to one of these."
+        )

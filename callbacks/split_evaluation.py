@@ -49,11 +49,13 @@ def evaluate_split(
     if not pooled:
         return apart
     parts = [found[name] for name in pooled]
-    metrics = parts[0].metrics
+    metrics, undefined = parts[0].metrics, parts[0].undefined
     if len(parts) > 1:
-        metrics = meter.compute() | split_scores(trainer, [part.observed for part in parts])[0]
+        metrics = meter.compute()
+        undefined = meter.at_times - metrics.keys()
+        metrics |= split_scores(trainer, [part.observed for part in parts])[0]
     examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
-    whole = Evaluation(metrics, examples, rows, parts[0].notes)
+    whole = Evaluation(metrics, examples, rows, parts[0].notes, undefined)
     return {split: whole} | apart | {f"{split}/{name}": replace(found[name], examples={}) for name in pooled}
 
 
@@ -65,8 +67,12 @@ def has_split(trainer: Trainer, split: Split) -> bool:
 
 
 def logged(found: Mapping[str, Evaluation]) -> dict[str, float]:
-    """``val/KEY``, ``val/NAME/KEY``, ``test/KEY`` and ``test/NAME/KEY``."""
-    return {f"{stage_of(split)}/{key}": value for split, part in found.items() for key, value in part.metrics.items()}
+    """``val/KEY``, ``val/NAME/KEY``, ``test/KEY`` and ``test/NAME/KEY``; NaN for what is undefined this time."""
+    return {
+        f"{stage_of(split)}/{key}": value
+        for split, part in found.items()
+        for key, value in (dict.fromkeys(part.undefined, math.nan) | part.metrics).items()
+    }
 
 
 def stage_of(split: str) -> str:

@@ -59,7 +59,7 @@ class Cost:
         skipped_steps: steps without a supervised token.
         examples: rows trained on, over all ranks and epochs.
         supervised_tokens: targets trained on, over all ranks and epochs.
-        input_tokens: real (unpadded) tokens read, likewise.
+        input_tokens: real (unpadded) tokens of ``input_ids``, likewise; what an encoder's decoder reads does not count.
         peak_memory_bytes: peak of the accelerator's allocations, or of the process's resident memory on a CPU.
     """
 
@@ -187,6 +187,7 @@ def parse_record(content: Any, where: str) -> Record:
 def _parse(value: Any, kind: Any, where: str, key: str) -> Any:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
+        _expect_finite(value, where, key)
         return value
     if origin is types.UnionType:
         return None if value is None else _parse(value, arguments[0], where, key)
@@ -225,6 +226,18 @@ def _parse_fields(value: Any, kind: type, where: str, key: str) -> Any:
         _expect(name in names, where, f"{key}.{name}", "is not a key of the schema", value[name])
     hints = get_type_hints(kind)
     return kind(**{name: _parse(value[name], hints[name], where, f"{key}.{name}") for name in names})
+
+
+def _expect_finite(value: Any, where: str, key: str) -> None:
+    """Everywhere inside plain JSON types, which JSON itself has no word for."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _expect_finite(item, where, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _expect_finite(item, where, f"{key}[{index}]")
+    elif isinstance(value, float):
+        _expect(math.isfinite(value), where, key, "has to be a finite number", value)
 
 
 def _expect(holds: bool, where: str, key: str, must: str, value: Any) -> None:

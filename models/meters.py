@@ -13,6 +13,7 @@ from torchmetrics.classification import (
     MultilabelAveragePrecision,
     MultilabelExactMatch,
     MultilabelF1Score,
+    MultilabelStatScores,
 )
 
 from ..contracts.batch import Batch
@@ -22,6 +23,9 @@ from .scored import Scored
 
 class Meter(nn.Module):
     """Accumulates batches and is read once at the end; ``compute`` synchronises over ranks."""
+
+    at_times: frozenset[str] = frozenset()
+    """Metrics that ``compute`` leaves out where the rows or the predictions do not define them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +38,10 @@ class Meter(nn.Module):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """The metrics by name; nll is in nats per supervised token."""
+
+    def logged(self) -> dict[str, float]:
+        """With NaN for what is undefined this time, so that nobody takes an earlier value for this one."""
+        return dict.fromkeys(self.at_times, math.nan) | self.compute()
 
     def mean_nll(self) -> float:
         return (self.nll.compute() / self.tokens.compute()).item()
@@ -74,31 +82,41 @@ class ClassificationMeter(Meter):
 
 class MultiLabelMeter(Meter):
     """nll of a row's answers together, micro- and macro-F1 and subset accuracy (all answers of a row right) at a
-    threshold of one half, and the mean over labels of the average precision.
+    threshold of one half, and the mean of the average precision over those labels that some row has; it is undefined
+    where no row has any.
 
     Args:
         labels: how many.
     """
+
+    at_times = frozenset({"mean_average_precision"})
 
     def __init__(self, labels: int) -> None:
         super().__init__()
         self.micro_f1 = MultilabelF1Score(labels, average="micro")
         self.macro_f1 = MultilabelF1Score(labels, average="macro")
         self.subset_accuracy = MultilabelExactMatch(labels)
-        self.mean_average_precision = MultilabelAveragePrecision(labels, average="macro")
-
-    def metrics(self) -> dict[str, Metric]:
-        return {name: metric for name, metric in self.named_children() if name not in ("nll", "tokens")}  # pyright: ignore[reportReturnType]
+        self.average_precision = MultilabelAveragePrecision(labels, average=None)
+        self.counts = MultilabelStatScores(labels, average=None)
 
     def update(self, scored: Scored, batch: Batch) -> None:
         super().update(scored, batch)
         probabilities = scored.logits.float().sigmoid()
-        for metric in self.metrics().values():
+        for metric in (self.micro_f1, self.macro_f1, self.subset_accuracy, self.average_precision, self.counts):
             metric.update(probabilities, scored.targets)
 
     def compute(self) -> dict[str, float]:
-        found = {name: metric.compute().item() for name, metric in self.metrics().items()}
-        return {"nll": self.mean_nll()} | {name: value for name, value in found.items() if math.isfinite(value)}
+        found = {
+            "nll": self.mean_nll(),
+            "micro_f1": self.micro_f1.compute().item(),
+            "macro_f1": self.macro_f1.compute().item(),
+            "subset_accuracy": self.subset_accuracy.compute().item(),
+        }
+        # Of a label that no row has torchmetrics says 0, which says nothing about the model.
+        precisions, rows = self.average_precision.compute(), self.counts.compute()[..., -1]
+        if bool((rows > 0).any()):
+            found["mean_average_precision"] = precisions[rows > 0].mean().item()
+        return found
 
 
 class ChoiceMeter(Meter):

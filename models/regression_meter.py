@@ -19,6 +19,8 @@ class RegressionMeter(Meter):
     and left out.
     """
 
+    at_times = frozenset({"r2", "pearson", "spearman"})
+
     def __init__(self) -> None:
         super().__init__()
         self.predictions, self.targets = CatMetric("disable"), CatMetric("disable")

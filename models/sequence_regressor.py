@@ -13,9 +13,9 @@ from .scored import Scored
 class SequenceRegressor(PooledEncoder):
     """Predicts a number with a normal error of variance one, so that nll is half the squared error plus a constant.
 
-    The unit is that of the data: nothing is standardised, neither in training nor in the metrics. A head starts at
-    zero; give targets of about unit spread around a small mean (a logarithm, a score divided by its range), or the
-    first steps go into reaching the mean.
+    The unit is that of the data: nothing is standardised, neither in training nor in the metrics. A head starts near
+    zero (small random weights, no bias); give targets of about unit spread around a small mean (a logarithm, a score
+    divided by its range), or the first steps go into reaching the mean.
 
     Args:
         pooling: mean over real tokens, the first token (cls), or the last real token.

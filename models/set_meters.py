@@ -37,21 +37,13 @@ class SetMeters(nn.Module):
             assert isinstance(meter, Meter)
             meter.update(scored, batch)
 
-    def compute(self) -> dict[str, dict[str, float]]:
-        """Set -> metrics, ``POOLED`` first where any set counts for it; synchronised over ranks."""
-        found = {POOLED: self.pooled.compute()} if any(pooled for _, pooled in self.sets) else {}
+    def logged(self, stage: str) -> dict[str, float]:
+        """``val/KEY`` and ``val/NAME/KEY``, or the same of ``test``; the same on every rank."""
+        by_set = {stage: self.pooled} if any(pooled for _, pooled in self.sets) else {}
         for (name, _), meter in zip(self.sets, self.meters, strict=bool(len(self.meters))):
             assert isinstance(meter, Meter)
-            found[name] = meter.compute()
-        return found
-
-    def logged(self, stage: str) -> dict[str, float]:
-        """``val/KEY`` and ``val/NAME/KEY``, or the same of ``test``."""
-        return {
-            f"{stage}/{name}/{key}" if name else f"{stage}/{key}": value
-            for name, metrics in self.compute().items()
-            for key, value in metrics.items()
-        }
+            by_set[f"{stage}/{name}"] = meter
+        return {f"{where}/{key}": value for where, meter in by_set.items() for key, value in meter.logged().items()}
 
 
 def sets_apart(trainer: Trainer, split: Split) -> list[EvaluationSet]:

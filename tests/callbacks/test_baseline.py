@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from finelab import callbacks
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.results import Results
+from finelab.contracts.errors import UserError
 
 from .conftest import made_up
 
@@ -96,3 +97,12 @@ def test_the_cap_takes_rows_from_everywhere(fit, classifier, data) -> None:
     every = [int(row["label"]) for row in made_up("train", "classes")]
     assert asked["labels"].tolist() == every[0:4] + every[12:16]
     assert asked["every"].tolist() == every
+
+
+@pytest.mark.parametrize("which", ["best", "stop"])
+def test_a_fresh_head_knows_its_metrics_before_the_first_step(which, fit, classifier, data, tmp_path) -> None:
+    watch = callbacks.BestCheckpoint(tmp_path, "val/f1") if which == "best" else callbacks.EarlyStopping("val/f1")
+    module = classifier()
+    with pytest.raises(UserError, match=r"'val/f1', which this run does not log; it logs val/accuracy.*val/nll"):
+        fit(module, data(), [callbacks.Baseline(), watch])
+    assert module.trainer.global_step == 0

@@ -7,6 +7,7 @@ import torch
 
 from finelab import callbacks
 from finelab.contracts.errors import UserError
+from finelab.models.meters import ClassificationMeter
 
 
 class Script(L.Callback):
@@ -159,3 +160,42 @@ def test_early_stopping_watches_the_primary_metric(fit, classifier, language_mod
     source = data()
     source.splits = ("train",)
     assert fit(classifier(), source, [callbacks.EarlyStopping()], max_epochs=3).current_epoch == 3
+
+
+class Gaps(ClassificationMeter):
+    """Leaves a metric out where its script says so."""
+
+    at_times = frozenset({"pearson"})
+
+    def __init__(self, values) -> None:
+        super().__init__(2)
+        self.values = values
+
+    def compute(self):
+        value = next(self.values)
+        return super().compute() | ({} if value is None else {"pearson": value})
+
+
+@pytest.mark.parametrize(
+    ("values", "winner"), [([0.9, None, 0.5], 1), ([None, 0.2, 0.1], 2), ([None, None, 0.1], 3), ([None] * 3, 3)]
+)
+def test_an_undefined_metric_never_wins_nor_takes_an_earlier_value(values, winner, fit, classifier, data, tmp_path):
+    module, history = classifier(), callbacks.history.History()
+    script = iter(values)
+    module.meter = lambda: Gaps(script)
+    best = callbacks.BestCheckpoint(tmp_path, "val/pearson")
+    stop = callbacks.EarlyStopping("val/pearson", patience=5)
+    fit(module, data(), [history, best, stop], max_epochs=3)
+    assert [entry.get("pearson") for entry in history.entries] == [
+        value if value is None else pytest.approx(value) for value in values
+    ]
+    assert best.step == 6 * winner
+    assert best.value == (None if values == [None] * 3 else pytest.approx(values[winner - 1]))
+
+
+def test_an_undefined_metric_of_the_last_weights_never_wins(fit, classifier, data, tmp_path) -> None:
+    module, script = classifier(), iter([0.4, None])
+    module.meter = lambda: Gaps(script)
+    best = callbacks.BestCheckpoint(tmp_path, "val/pearson")
+    fit(module, data(), [best], max_steps=9)
+    assert (best.value, best.step, best.validated_step) == (pytest.approx(0.4), 6, 9)

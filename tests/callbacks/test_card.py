@@ -1,11 +1,13 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
 
 from finelab.callbacks.advice import advice
-from finelab.callbacks.card import as_text, card, duration
+from finelab.callbacks.card import METRICS, as_text, card, duration
 from finelab.callbacks.factors import factors, method, short_base
+from finelab.callbacks.monitor import MODES
 from finelab.contracts.record import Best, Cost, Record, SplitResult
 from finelab.contracts.run import Run
 from finelab.contracts.seeds import Seeds
@@ -82,6 +84,37 @@ def test_a_language_model_card(run) -> None:
     text = as_text(card(a_record(metrics={"test": split}, best=Best("val/nll", "min", 2.0, 434)), run))
     assert "bits/char ↓" in text
     assert next(x for x in text.splitlines() if "tuned − base" in x).split()[3:] == ["-0.500", "-0.500", "-4.791"]
+
+
+def test_the_card_has_a_column_for_every_metric_that_may_pick_the_weights() -> None:
+    assert MODES.keys() - METRICS.keys() == {"bits_per_byte"}, "which says what bits_per_char says"
+
+
+@pytest.mark.parametrize(
+    ("values", "headings"),
+    [
+        (
+            {"nll": 1.25, "perplexity": 1234.5, "bits_per_char": 1.1, "bleu": 12.3, "chrf": 45.6, "exact_match": 0.12},
+            ["exact match ↑", "BLEU ↑", "chrF ↑", "bits/char ↓", "NLL ↓", "perplexity ↓"],
+        ),
+        (
+            {"nll": 1.0, "mse": 0.9, "mae": 0.8, "r2": 0.8, "pearson": 0.5, "spearman": 0.7},
+            ["MSE ↓", "MAE ↓", "R² ↑", "Pearson ↑", "Spearman ↑", "NLL ↓"],
+        ),
+        (
+            {"nll": 1.0, "micro_f1": 0.8, "macro_f1": 0.7, "subset_accuracy": 0.5, "mean_average_precision": 0.6},
+            ["micro-F1 ↑", "macro-F1 ↑", "subset acc. ↑", "mAP ↑", "NLL ↓"],
+        ),
+    ],
+    ids=["text", "numbers", "labels"],
+)
+def test_a_card_of_several_metrics_fits_a_terminal(values, headings, run) -> None:
+    split = SplitResult(123_456, {"mean": values}, values)
+    best = Best(f"val/{list(values)[-1]}", "max", 0.5, 434)
+    lines = as_text(card(a_record(metrics={"validation": split, "validation/a": split}, best=best), run)).splitlines()
+    assert all(len(line.rstrip()) <= 100 for line in lines if run.directory.name not in line)
+    header = next(line for line in lines if "validation split, 123,456 rows" in line)
+    assert re.split(r"  +", header.strip())[1:] == headings
 
 
 def test_advice_names_its_evidence() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 
+import lightning as L
 import pyarrow.parquet
 import pytest
 import torch
@@ -169,3 +170,24 @@ def test_evaluation_sets_shift_no_draw_of_training(fit, language_model, mixture)
         return torch.cat([p.detach().flatten() for p in module.parameters() if p.requires_grad])
 
     assert torch.equal(weights(("c",)), weights(()))
+
+
+class Steps(L.Callback):
+    taken = 0
+
+    def on_train_batch_end(self, *_):
+        self.taken += 1
+
+
+def test_a_wrong_monitor_is_refused_before_the_first_step(fit, language_model, mixture, run_of):
+    """Of a set that is not there, and the default one where no source that is trained on has a validation split."""
+    steps = Steps()
+    with pytest.raises(UserError, match="'val/zzz/nll'.*it logs val/a/"):
+        fit(language_model(), mixture(), [*standard_callbacks(run_of("set", monitor="val/zzz/nll")), steps])
+    data = mixture()
+    for spec in data.sources.values():
+        spec.source.pop("validation")
+    data.eval_sets["c"].source["validation"] = data.eval_sets["c"].source["test"]
+    with pytest.raises(UserError, match="'val/nll', which this run does not log; it logs val/c/"):
+        fit(language_model(), data, [*standard_callbacks(run_of("default")), steps])
+    assert steps.taken == 0

@@ -57,6 +57,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         (lambda c: c["cost"].update(steps=True), "record.cost.steps has to be int"),
         (lambda c: c["metrics"]["validation"]["after"].update(nll=float("nan")), "after.nll has to be a finite"),
         (lambda c: c["metrics"]["validation"]["before"]["probe"].update(nll=None), "probe.nll has to be a finite"),
+        (lambda c: c["data"].update(a={"b": [1, float("inf")]}), r"record.data.a.b\[1\] has to be a finite"),
+        (lambda c: c["hardware"].update(load=float("nan")), "record.hardware.load has to be a finite"),
         (lambda c: c.update(metrics={}), "metrics is empty"),
         (lambda c: c.update(status="failed"), "error has to name"),
         (lambda c: c.update(schema_version=99), "schema_version is 99"),

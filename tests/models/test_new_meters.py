@@ -112,6 +112,8 @@ def test_a_constant_prediction_has_no_correlation():
     found = meter.compute()
     assert found.keys() == {"nll", "mse", "mae", "r2"}
     assert found["r2"] == pytest.approx(0.0)
+    logged = meter.logged()
+    assert found.items() <= logged.items() and math.isnan(logged["pearson"]) and math.isnan(logged["spearman"])
 
 
 def test_multi_label_meter_against_scikit_learn():
@@ -126,6 +128,18 @@ def test_multi_label_meter_against_scikit_learn():
     assert found["macro_f1"] == pytest.approx(f1_score(targets, guess, average="macro"))
     assert found["subset_accuracy"] == pytest.approx(accuracy_score(targets, guess))
     assert found["mean_average_precision"] == pytest.approx(average_precision_score(targets, logits), abs=1e-6)
+
+
+def test_a_label_that_no_row_has_is_left_out_of_the_mean_precision():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(20, 3, generator=generator), torch.randint(0, 2, (20, 3), generator=generator)
+    targets[:, 1] = 0
+    meter, nobody = MultiLabelMeter(3), MultiLabelMeter(3)
+    meter.update(Scored.of(logits, targets, torch.arange(20), Bernoulli()), {})
+    expected = average_precision_score(targets[:, [0, 2]], logits[:, [0, 2]])
+    assert meter.compute()["mean_average_precision"] == pytest.approx(expected, abs=1e-6)
+    nobody.update(Scored.of(logits, torch.zeros_like(targets), torch.arange(20), Bernoulli()), {})
+    assert "mean_average_precision" not in nobody.compute() and math.isnan(nobody.logged()["mean_average_precision"])
 
 
 def test_choices_that_are_not_there_are_never_chosen():
