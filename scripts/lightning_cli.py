@@ -35,7 +35,7 @@ from . import allowlist
 from .errors import explain, reason_of
 from .invocation import WEIGHTS, Invocation
 from .logger import RunLogger
-from .prediction_stream import text_stream
+from .prediction_stream import asks_for_text, text_stream
 from .predictions import prepare_predictions, write_predictions
 from .results import note_test_read, show_metrics, write_test_metrics
 from .run_directory import RUN_DIRECTORY, one_line, shared_directory
@@ -289,7 +289,8 @@ class FinelabCLI(LightningCLI):
             stream.run(partial(self.trainer.predict, self.model, return_predictions=False))
             return
         batches = self.trainer.predict(return_predictions=True, **arguments)
-        write_predictions(self.datamodule, cast(list[dict[str, list]], batches or []), self.invocation)
+        found, writes_text = cast(list[dict[str, list]], batches or []), asks_for_text(self.datamodule, self.model)
+        write_predictions(self.datamodule, found, self.invocation, writes_text)
 
     def remove_run(self) -> None:
         """Take away the directory of a run that ended before its first step, and its parent if the run made that."""

@@ -49,8 +49,16 @@ def prepare_predictions(data: object, invocation: Invocation) -> None:
     data.predict_input = invocation.input
 
 
-def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invocation: Invocation) -> None:
+def write_predictions(
+    data: object, batches: Sequence[Mapping[str, list]], invocation: Invocation, writes_text: bool = False
+) -> None:
     """Write one line per example, whole or not at all.
+
+    Args:
+        data: names the examples.
+        batches: what ``predict_step`` returned.
+        invocation: says where to.
+        writes_text: the model generates, which cannot be seen where it was asked nothing.
 
     Raises:
         UserError: the predictions are not one per sample.
@@ -64,9 +72,11 @@ def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invoc
     if len(samples) != len(positions):
         raise UserError(
             f"{len(samples)} predictions came back for {len(positions)} samples, so nothing was written; the model's "
-            "predict_step must return one entry per row of the batch."
+            "predict_step must return one entry per row of the batch, and trainer.limit_predict_batches and "
+            "trainer.fast_dev_run must not stop it."
         )
-    rows = [{"id": example} | as_shown(sample) for example, sample in whole_examples(ids, positions, samples)]
+    missing = left_out(samples, writes_text)
+    rows = [{"id": example} | as_shown(sample) for example, sample in whole_examples(ids, positions, samples, missing)]
     target = invocation.output or "-"
     text = as_csv(rows) if Path(target).suffix == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
     if target == "-":
@@ -76,16 +86,28 @@ def write_predictions(data: object, batches: Sequence[Mapping[str, list]], invoc
         print(f"{len(rows)} predictions written to {target}")
 
 
-def whole_examples(ids: Sequence[Any], positions: Sequence[int], samples: Sequence[Row]) -> list[tuple[Any, Row]]:
+def left_out(samples: Sequence[Row], writes_text: bool) -> Row:
+    """What stands for an example without a sample, in the columns of the others."""
+    if writes_text:
+        return {"text": None, "ended": False}
+    if not samples or "tokens" in samples[0]:
+        return {"nll": 0.0, "tokens": 0}
+    return dict.fromkeys(as_shown(samples[0]))
+
+
+def whole_examples(
+    ids: Sequence[Any], positions: Sequence[int], samples: Sequence[Row], missing: Row
+) -> list[tuple[Any, Row]]:
     """Adds up the windows that a long text was cut into.
 
     Args:
         ids: one per example.
         positions: per sample, its example.
         samples: what the model said.
+        missing: stands for an example without a sample.
 
     Returns:
-        Every example once, in input order; one without a sample has no token to score.
+        Every example once, in input order.
     """
     found: dict[int, Row] = {}
     for position, sample in zip(positions, samples, strict=True):
@@ -94,7 +116,7 @@ def whole_examples(ids: Sequence[Any], positions: Sequence[int], samples: Sequen
         else:
             for column in ADDED & sample.keys():
                 found[position][column] += sample[column]
-    return [(example, found.get(position, {"nll": 0.0, "tokens": 0})) for position, example in enumerate(ids)]
+    return [(example, found.get(position, missing)) for position, example in enumerate(ids)]
 
 
 def as_shown(sample: Row) -> Row:
@@ -102,7 +124,7 @@ def as_shown(sample: Row) -> Row:
     if "probability" in sample:
         return {"label": sample["label"], "probability": sample["probability"]}
     if "nll" not in sample:
-        return sample
+        return {name: value for name, value in sample.items() if name not in ("sample_id", "source_id")}
     tokens, chars = sample["tokens"], sample.get("chars", 0)
     return {
         "nll": sample["nll"] / tokens if tokens else None,
@@ -112,8 +134,13 @@ def as_shown(sample: Row) -> Row:
 
 
 def as_csv(rows: list[Row]) -> str:
+    """Cells that hold a list or a mapping are JSON."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]) if rows else ["id"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: as_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
+
+
+def as_cell(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value

@@ -244,14 +244,15 @@ def test_documents_to_predict_have_one_id_per_window(module, write):
 
 @pytest.mark.parametrize(("texts", "expected"), [(["a", "bc", "d"], [1]), (["a"], [])])
 def test_a_document_without_a_window_is_still_a_row(module, write, texts, expected):
-    from finelab.scripts.predictions import whole_examples
+    from finelab.scripts.predictions import left_out, whole_examples
 
     data = module(template=Documents())  # this base starts documents with nothing, so one token alone has no target
     data.predict_input = str(write("in.jsonl", [{"text": text, "id": "same"} for text in texts]))
     batches = list(data.predict_dataloader())
     assert [len(batch["labels"]) for batch in batches] == [1] * len(expected)
     assert (data.predict_ids, data.predict_rows) == (["same"] * len(texts), expected)
-    found = whole_examples(data.predict_ids, data.predict_rows, [{"nll": 2.0, "tokens": 1} for _ in expected])
+    samples = [{"nll": 2.0, "tokens": 1} for _ in expected]
+    found = whole_examples(data.predict_ids, data.predict_rows, samples, left_out(samples, False))
     assert [row["tokens"] for _, row in found] == [int(position in expected) for position in range(len(texts))]
 
 

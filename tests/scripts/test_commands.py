@@ -201,18 +201,38 @@ def test_rows_are_written_as_csv_and_empty_input_too():
     assert as_csv([]) == "id\n"
     rows = [{"id": 'a"b', "label": "x,y"}]
     assert list(csv.DictReader(io.StringIO(as_csv(rows)))) == [{"id": 'a"b', "label": "x,y"}]
+    several = {"labels": ["x", "\N{GREEK SMALL LETTER ALPHA}"], "probabilities": {"x": 0.5}}
+    [row] = csv.DictReader(io.StringIO(as_csv([{"id": 1, **several}])))
+    assert {name: json.loads(row[name]) for name in several} == several
+
+
+def test_a_row_left_out_has_the_columns_of_the_others(capsys):
+    from finelab.scripts.invocation import read_invocation
+    from finelab.scripts.predictions import write_predictions
+
+    class Rows:
+        predict_input, predict_ids, predict_rows = "in.jsonl", ["a", "b"], [1]
+
+    write_predictions(
+        Rows(), [{"sample_id": [0], "tags": [["O", "B-x"]]}], read_invocation(["predict", "--output", "-"])
+    )
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"id": "a", "tags": None},
+        {"id": "b", "tags": ["O", "B-x"]},
+    ]
 
 
 def test_windows_are_added_up_and_labels_are_not():
     from finelab.scripts.predictions import whole_examples
 
     windows = [{"nll": 1.0, "tokens": 2}, {"nll": 3.0, "tokens": 4}, {"nll": 5.0, "tokens": 6}]
+    none = {"nll": 0.0, "tokens": 0}
     added = {"nll": 4.0, "tokens": 6}
-    assert whole_examples(["a", "b"], [0, 0, 1], windows) == [("a", added), ("b", windows[2])]
-    apart = [("a", windows[0]), ("a", windows[1]), ("b", {"nll": 0.0, "tokens": 0}), ("a", windows[2])]
-    assert whole_examples(["a", "a", "b", "a"], [0, 1, 3], windows) == apart, "rows are told apart by position"
+    assert whole_examples(["a", "b"], [0, 0, 1], windows, none) == [("a", added), ("b", windows[2])]
+    apart = [("a", windows[0]), ("a", windows[1]), ("b", none), ("a", windows[2])]
+    assert whole_examples(["a", "a", "b", "a"], [0, 1, 3], windows, none) == apart, "rows are told apart by position"
     labelled = [{"label": "x", "probability": 0.5}] * 2
-    assert whole_examples(["a", "a"], [0, 1], labelled) == [("a", labelled[0]), ("a", labelled[1])]
+    assert whole_examples(["a", "a"], [0, 1], labelled, none) == [("a", labelled[0]), ("a", labelled[1])]
 
 
 def test_other_ranks_share_the_first_ones_directory(monkeypatch, tmp_path):

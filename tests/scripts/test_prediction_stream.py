@@ -1,5 +1,6 @@
 """Generated text as a stream: in input order, whole lines, and the same after an interruption."""
 
+import csv
 import io
 import json
 import os
@@ -83,6 +84,18 @@ def test_standard_input_gives_the_same_lines(run, monkeypatch):
     output = run / "piped.jsonl"
     assert main(["predict", *options(run)[:2], "--input", "-", "--output", str(output)]) == 0
     assert output.read_bytes() == (run / "whole.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("rows", [slice(3, 6), slice(5, 6)], ids=["one left out", "all left out"])
+def test_csv_has_the_same_rows_and_columns(run, rows):
+    lines = (run / "in.jsonl").read_text().splitlines(keepends=True)[rows]
+    (run / "few.jsonl").write_text("".join(lines))
+    command = ["predict", *options(run)[:2], "--input", str(run / "few.jsonl"), "--output"]
+    assert main([*command, str(run / "few_out.csv")]) == 0
+    assert main([*command, str(run / "few_out.jsonl")]) == 0
+    expected = [json.loads(line) for line in (run / "few_out.jsonl").open()]
+    found = list(csv.DictReader((run / "few_out.csv").open(newline="")))
+    assert found == [{"id": row["id"], "text": row["text"] or "", "ended": str(row["ended"])} for row in expected]
 
 
 def interrupted(folder: Path, name: str, *more: str) -> Path:
