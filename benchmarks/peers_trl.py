@@ -42,13 +42,16 @@ class TrlSide(Side):
             callbacks=[Clock(meter)],
         )
         model: Any = self.trainer.model
-        hook = model.register_forward_pre_hook(
-            lambda _, args, inputs: meter.count(inputs["input_ids"]), with_kwargs=True
-        )
+        supervised: list[int] = []
+
+        def count(_: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+            meter.count(inputs["input_ids"])
+            supervised.append(int((inputs["labels"][:, 1:] != IGNORE).sum()))
+
+        hook = model.register_forward_pre_hook(count, with_kwargs=True)
         self.trainer.train()
         hook.remove()
-        supervised = sum(label != IGNORE for row in self.rows["train"] for label in row["labels"][1:])
-        return len(self.rows["train"]) * self.task.epochs, supervised * self.task.epochs
+        return len(self.rows["train"]) * self.task.epochs, sum(supervised)
 
     def trainable_parameters(self) -> int:
         return self.trainer.get_num_trainable_parameters()

@@ -34,6 +34,13 @@ def test_help_needs_no_torch():
     assert "| torch" not in said
 
 
+@pytest.mark.parametrize("file", sorted((SCRIPT.parent / "results").glob("peers-*.json")), ids=lambda file: file.stem)
+def test_results_have_the_sides_of_their_benchmark(file):
+    content = json.loads(file.read_text())
+    sides = set(BENCHMARKS[file.stem.removeprefix("peers-")].sides)
+    assert set(content["medians"]) == set(content["measurements"]) == sides
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "base", "folder", "rows"),
@@ -49,7 +56,7 @@ def test_both_sides_train_the_same_rows(tmp_path, shared_data, task, base, folde
     content = json.loads(file.read_text())
     ours, theirs = (content["measurements"][side][0] for side in benchmark.sides)
     for same in ("examples", "steps", "supervised_tokens", "trainable_parameters"):
-        assert ours[same] == theirs[same] > 0
+        assert ours[same] == theirs[same] > 0, "what a side counts is what its model was given"
     assert ours["examples"] == rows if task == "sst2" else ours["supervised_tokens"] > 10 * ours["examples"]
     assert ours["threads"] == theirs["threads"] == 1
     unit = f"{benchmark.unit}_per_second"

@@ -124,8 +124,24 @@ def test_an_encoder_decoder_gives_each_row_its_own_text(adapter, module):
     model = module(Seq2SeqLM, "tiny://t5", Full() if adapter == "full" else lora)
     together = model.generate(batch_of(TEXTS), Generation(max_new_tokens=9))
     assert [model.generate(batch_of([text]), Generation(max_new_tokens=9))[0] for text in TEXTS] == together
-    beams = model.generate(batch_of(TEXTS), Generation(max_new_tokens=9, beams=3))
-    assert all(len(row.ids) <= 9 for row in beams)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["causal", "seq2seq"])
+def test_beams_are_those_of_transformers_for_each_row_alone(kind, module):
+    model = module() if kind == "causal" else module(Seq2SeqLM, "tiny://t5")
+    found = model.generate(batch_of(TEXTS), Generation(max_new_tokens=9, beams=3))
+    stop, alone = model.tokenizer.eos_token_id, []
+    for text in TEXTS:
+        ids = torch.tensor([list(text)])
+        written = model.adapted.generate(
+            ids, attention_mask=torch.ones_like(ids), num_beams=3, max_new_tokens=9, do_sample=False, eos_token_id=stop
+        )
+        new = written[0, ids.shape[1] if kind == "causal" else 1 :].tolist()
+        alone.append(new[: new.index(stop)] if stop in new else new)
+    assert [row.ids for row in found] == alone
+    greedy = model.generate(batch_of(TEXTS), Generation(max_new_tokens=9))
+    assert [row.ids for row in greedy] != alone, "beams find other texts than greedy decoding"
 
 
 def test_the_prompt_of_a_labelled_row_is_what_stands_before_its_last_answer(module):
