@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, Literal
 
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
@@ -19,8 +20,9 @@ from .loader_options import LoaderOptions
 from .mixed_samples import MixedSamples
 from .mixing import quotas, shares
 from .mixture_order import MixtureOrder
-from .mixture_report import render_mixture, repeated_across
-from .mixture_specs import SourceSpec, check_specs, labels_shown, naming
+from .mixture_parts import MixtureParts, require_trained
+from .mixture_report import listed, proportions, render_mixture, repeated_across
+from .mixture_specs import SourceSpec, check_specs, naming
 from .sampler import FixedBatchSampler, training_sampler
 from .splits import Fractions
 from .template import Template
@@ -39,9 +41,9 @@ class MixtureDataModule(LightningDataModule):
     ``loader.bucketing`` they hold per epoch, since rows of like length meet in a batch.
 
     Classes are matched by name: every source has the same set of names, in whatever order or numbering, and an
-    evaluation set has no other. Replay of general text is one more source, perhaps with a template of its own. Rows
-    that are replayed are training rows: to measure forgetting on rows that were never trained on, let an evaluation
-    set name others.
+    evaluation set has no other; classes that are numbers need names. Replay of general text is one more source, perhaps
+    with a template of its own. Rows that are replayed are training rows: to measure forgetting on rows that were never
+    trained on, let an evaluation set name others.
 
     ``source_id`` of a batch is an index into ``source_names``; ``sample_id`` is unique over all sources of a split.
 
@@ -49,17 +51,19 @@ class MixtureDataModule(LightningDataModule):
         sources: name -> what is trained on.
         base: the base whose tokenizer is used; the command line links it from the model.
         template: what a row means, where a source does not say.
-        eval_sets: name -> what is only evaluated, on its validation and test split (its training rows stay unread).
+        eval_sets: name -> what is only evaluated, on its validation and test split: ``{test: FILE}`` is scored whole.
+            Training rows of it are used for nothing, unless ``splits`` of its own say which share of them is scored.
         temperature: 1 is proportional to size, ``.inf`` uniform; null is 1, and needed where weights are given.
         context: most tokens of a sample.
         batch_size: training rows per device.
         loader: how batches are fetched.
-        splits: shares of splits that a source has not.
+        splits: shares of splits that a source has not; an evaluation set is cut by its own alone.
         on_bad_row: ``error``, or ``skip`` to count and list such rows in the report.
         seed: the data seed; the command line links it.
         cache_dir: where tokens are kept.
         revision: commit, tag or branch of a base from the hub; the command line links it from the model.
-        duplicates: what is done about repeated texts, in each source apart.
+        duplicates: what is done about repeated texts inside each source. Held-out texts of one part among the training
+            rows of another are counted (``repeated_across`` of the report) and warned of, and never dropped.
     """
 
     def __init__(
@@ -84,7 +88,6 @@ class MixtureDataModule(LightningDataModule):
         self.template, self.temperature = template, temperature
         check_specs(sources, self.eval_sets, template, temperature)
         self.batch_size, self.loader, self.seed = batch_size, loader, seed
-        self.splits = splits
         self._settings: dict[str, Any] = {
             "base": base,
             "context": context,
@@ -96,8 +99,8 @@ class MixtureDataModule(LightningDataModule):
             "revision": revision,
             "duplicates": duplicates,
         }
-        self._needs_train = True
-        self._trained_labels: list[str] | None = None
+        given = {name: replace(spec, splits=spec.splits or splits) for name, spec in sources.items()}
+        self._maker = MixtureParts(given, self.eval_sets, self._text_data)
         # Predict reads its input with the mixture's template, and no source.
         first = next(iter(sources.values()))
         self._reader = self._text_data(replace(first, template=template or first.template))
@@ -112,7 +115,7 @@ class MixtureDataModule(LightningDataModule):
 
     def use_labels(self, names: list[str] | None) -> None:
         """Take the classes from a checkpoint, before ``setup``; from then on no training rows are needed."""
-        self._trained_labels, self._needs_train = names, False
+        self._maker.use_labels(names)
         self._reader.use_labels(names)
 
     @property
@@ -125,24 +128,9 @@ class MixtureDataModule(LightningDataModule):
         """The classes, in the order of the first source; None for language modelling.
 
         Raises:
-            UserError: the sources have not all the same names, or an evaluation set has others.
+            UserError: the sources have not all the same names, or numbers without a name for classes.
         """
-        if not self._needs_train:
-            return self._trained_labels
-        return self._classes
-
-    @cached_property
-    def _classes(self) -> list[str] | None:
-        found = {name: self._own_labels(name, self._text_data(spec)) for name, spec in self.sources.items()}
-        first, classes = next(iter(found.items()))
-        for name, own in found.items():
-            if (own is None) != (classes is None) or set(own or ()) != set(classes or ()):
-                raise UserError(
-                    f"data.sources: {first} has {labels_shown(classes)}, and {name} has {labels_shown(own)}; sources "
-                    "that are trained on together need the same label names. Rename them (a label_text column, or "
-                    "names in the source's template), or make one an evaluation set of another run."
-                )
-        return classes
+        return self._maker.label_names
 
     @cached_property
     def parts(self) -> dict[str, TextDataModule]:
@@ -154,42 +142,17 @@ class MixtureDataModule(LightningDataModule):
         parts: dict[str, TextDataModule] = {}
         offsets: dict[str, int] = dict.fromkeys(("train", "validation", "test"), 0)
         for index, name in enumerate(self.source_names):
-            part = parts[name] = self._part(name)
+            part = parts[name] = self._maker.part(name)
             part.source_id, part.first_ids = index, dict(offsets)
             with naming(name):
                 for split, audit in part.report["splits"].items():
                     offsets[split] += audit["samples"]
         return parts
 
-    def _part(self, name: str) -> TextDataModule:
-        classes = self.label_names
-        is_source = name in self.sources
-        part = self._text_data(self.sources[name] if is_source else self.eval_sets[name])
-        if is_source and self._needs_train:
-            # Classes that are the source's own are not fixed, so that its tokens are those of a run on it alone.
-            if classes is not None and self._own_labels(name, part) != classes:
-                part = self._text_data(self.sources[name])
-                part.fix_labels(classes)
-            return part
-        part.use_labels(classes)
-        own = self._own_labels(name, part)
-        if (own is None) != (classes is None) or set(own or ()) - set(classes or ()):
-            raise UserError(
-                f"data.{'sources' if is_source else 'eval_sets'}: the rows of {name} have {labels_shown(own)}, and the "
-                f"model is trained for {labels_shown(classes)}; only rows with trained labels can be scored. Rename "
-                "them (a label_text column, or names in its template), or leave the set out."
-            )
-        return part
-
     def _text_data(self, spec: SourceSpec) -> TextDataModule:
         template = spec.template or self.template
         assert template is not None
-        return TextDataModule(spec.source, template, splits=spec.splits or self.splits, **self._settings)
-
-    @staticmethod
-    def _own_labels(name: str, part: TextDataModule) -> list[str] | None:
-        with naming(name):
-            return part.own_labels()
+        return TextDataModule(spec.source, template, splits=spec.splits or Fractions(0, 0), **self._settings)
 
     # ---- what is in it
 
@@ -202,7 +165,7 @@ class MixtureDataModule(LightningDataModule):
     @cached_property
     def counts(self) -> dict[str, int]:
         """Source -> rows of an epoch; empty where no training rows are needed."""
-        if not self._needs_train:
+        if not self._maker.needs_train:
             return {}
         sizes = {name: len(self._layout(name).lengths) for name in self.sources}
         weights = {name: spec.weight for name, spec in self.sources.items() if spec.weight is not None}
@@ -212,11 +175,6 @@ class MixtureDataModule(LightningDataModule):
     def report(self) -> dict[str, Any]:
         """The proportions, and the report of every part under its name."""
         sizes = {name: len(self._layout(name).lengths) for name in self.counts}
-        epoch = sum(sizes.values())
-        proportions = {
-            name: {"rows": sizes[name], "rows_an_epoch": count, "share": count / epoch, "passes": count / sizes[name]}
-            for name, count in self.counts.items()
-        }
         return {
             "name": ", ".join(self.source_names),
             "fingerprint": self.fingerprint,
@@ -224,7 +182,8 @@ class MixtureDataModule(LightningDataModule):
             "source_names": self.source_names,
             "training_names": self.training_names,
             "temperature": "uniform" if self.temperature == inf else self.temperature,  # JSON has no infinity
-            "proportions": proportions,
+            "proportions": proportions(sizes, self.counts),
+            "unused": {name: self.parts[name].report["unused"] for name in self.eval_sets},
             "repeated_across": self._repeated_across,
             "fingerprints": {name: part.fingerprint for name, part in self.parts.items()},
             "parts": {name: part.report for name, part in self.parts.items()},
@@ -242,11 +201,13 @@ class MixtureDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Tokenize, on one process per machine; with a checkpoint's labels only what a loader asks for."""
-        if self._needs_train:
+        if self._maker.needs_train:
             _ = self.parts
 
     def setup(self, stage: str) -> None:
         self.prepare_data()
+        if stage == "fit" and self._repeated_across:
+            rank_zero_warn(f"Held-out texts are trained on in another source: {listed(self._repeated_across)}.")
 
     # ---- loaders
 
@@ -326,11 +287,7 @@ class MixtureDataModule(LightningDataModule):
         return self._reader.predict_rows
 
     def _layout(self, name: str) -> TrainingLayout:
-        if self.parts[name].samples("train") is None:
-            raise UserError(
-                f"data.sources: {name} ({self.parts[name].source.name}) has no training rows; name its file as "
-                "{train: FILE}, or make it one of eval_sets."
-            )
+        require_trained(name, self.parts[name])
         return self.parts[name].layout
 
     def _placed(self, name: str) -> TextDataModule:

@@ -27,6 +27,19 @@ def repeated_across(
     return {relation: count for relation, count in counts.items() if count}
 
 
+def proportions(sizes: Mapping[str, int], counts: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """What each source gives to an epoch, from its training rows and its quota of the epoch's."""
+    epoch = sum(sizes.values())
+    return {
+        name: {"rows": sizes[name], "rows_an_epoch": count, "share": count / epoch, "passes": count / sizes[name]}
+        for name, count in counts.items()
+    }
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
 def render_mixture(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     """The proportions, then every part's own report.
 
@@ -43,6 +56,8 @@ def render_mixture(report: Mapping[str, Any], parts: Mapping[str, str]) -> str:
                 f"  {name:<{width}}{found['rows']:>12,}{found['rows_an_epoch']:>12,}{found['share']:>10.1%}"
                 f"{found['passes']:>10.2f}"
             )
-    found = ", ".join(f"{relation} {count:,}" for relation, count in report["repeated_across"].items())
-    lines.append(f"  repeats across sources (equal texts)  {found or 'none'}")
+    if unused := listed({name: count for name, count in report["unused"].items() if count}):
+        lines.append(f"  rows of evaluation sets that are neither trained on nor scored  {unused}")
+    found = listed(report["repeated_across"]) or "none"
+    lines.append(f"  repeats across sources (equal texts)  {found}")
     return "\n\n".join(["\n".join(lines), *(f"{name}: {text}" for name, text in parts.items())])

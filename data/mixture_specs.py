@@ -23,7 +23,7 @@ class SourceSpec:
         source: as for ``TextDataModule``.
         template: what its rows mean; by default the mixture's.
         weight: its share of the training rows, in any unit; for all sources or for none, and for no evaluation set.
-        splits: shares of splits that it has not; by default the mixture's.
+        splits: shares of splits that it has not; by default the mixture's for a source, none for an evaluation set.
     """
 
     source: Source | dict[str, str] | str | Path

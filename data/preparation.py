@@ -158,6 +158,7 @@ class Preparation:
             "duplicates": duplicates,
             "conflicts": find_conflicts(fitted, self.template),
             "example": example,
+            "unused": 0 if self.needs_train else len(train),
         }
         return {
             "label_names": label_names,

@@ -27,7 +27,8 @@ class TokenDataset(Dataset[Sample]):
         ragged = [*(name for name in RAGGED if name in samples.column_names)]
         scalars = [name for name in COUNTS if name in samples.column_names]
         if "labels" in samples.column_names:
-            (ragged if hasattr(samples.features["labels"], "feature") else scalars).append("labels")
+            labels = samples.data.schema.field("labels").type
+            (ragged if pyarrow.types.is_nested(labels) else scalars).append("labels")
         self.columns = {name: Ragged(samples.data.column(name)) for name in ragged}
         self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
         self.lengths = self.columns["input_ids"].lengths
