@@ -118,6 +118,6 @@ def require_trained(name: str, part: TextDataModule) -> None:
     """
     if part.samples("train") is None:
         raise UserError(
-            f"data.sources: {name} ({part.source.name}) has no training rows; name its file as {{train: FILE}}, or make "
-            "it one of eval_sets."
+            f"data.sources: {name} ({part.source.name}) has no training rows; name its file as {{train: FILE}}, or "
+            "make it one of eval_sets."
         )
