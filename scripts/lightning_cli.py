@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -34,6 +33,7 @@ from ..models.finetuner import FineTuner
 from . import allowlist
 from .errors import explain, reason_of
 from .invocation import WEIGHTS, Invocation
+from .links import all_seeds, data_seed, label_names, revision_of
 from .logger import RunLogger
 from .prediction_stream import asks_for_text, text_stream
 from .predictions import prepare_predictions, write_predictions
@@ -41,36 +41,6 @@ from .results import note_test_read, show_metrics, write_test_metrics
 from .run_directory import RUN_DIRECTORY, one_line, shared_directory
 from .trained_chat import share_chat_template
 from .trained_labels import read_labels, share_labels
-
-
-def all_seeds(seeds: int | dict[str, int]) -> dict[str, int]:
-    """The one place where one integer or three become three.
-
-    Raises:
-        ValueError: some of the three are missing, or there are others.
-    """
-    if isinstance(seeds, dict) and set(seeds) != {"data", "init", "train"}:
-        raise ValueError(f"seeds takes one integer, or all three of data, init and train; got {seeds}")
-    return Seeds.of(seeds).as_dict()
-
-
-def label_names(data: object) -> list[str] | None:
-    """What the model's ``labels`` are filled from; None where the data module has no such attribute.
-
-    The attribute is asked for here and not by the parser, which takes an ``AttributeError`` inside a property for its
-    absence.
-    """
-    if inspect.getattr_static(data, "label_names", None) is None:
-        return None
-    return data.label_names  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def data_seed(seeds: int | dict[str, int]) -> int:
-    return all_seeds(seeds)["data"]
-
-
-def revision_of(loading: Namespace | None) -> str | None:
-    return None if loading is None else loading["init_args.revision"]
 
 
 class Parser(LightningArgumentParser):

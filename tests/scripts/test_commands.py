@@ -20,7 +20,8 @@ from finelab.contracts.record import RECORD_FILE, read_record
 from finelab.contracts.seeds import Seeds
 from finelab.scripts import lightning_cli, run_directory
 from finelab.scripts.cli import main
-from finelab.scripts.lightning_cli import FinelabCLI, all_seeds
+from finelab.scripts.lightning_cli import FinelabCLI
+from finelab.scripts.links import all_seeds
 
 ROOT = Path(__file__).resolve().parents[2]
 
