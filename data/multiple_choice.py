@@ -77,6 +77,10 @@ class MultipleChoice(Template):
     def texts(self, example: Example) -> tuple[str, ...]:
         return (example["question"], *sorted(example["choices"]))
 
+    def answers(self, example: Example) -> tuple[str, ...]:
+        # In words, since the bare text is one of ``texts``, and an answer that repeats the prompt is suspicious.
+        return (f"the choice {example['choices'][example['answer']]}",)
+
     def encode(
         self,
         examples: Sequence[Example],

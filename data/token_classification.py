@@ -1,9 +1,11 @@
 """One tag for each word of a text that comes in words."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import cast
 
-from transformers import BatchEncoding, PreTrainedTokenizerBase
+from transformers import BatchEncoding, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from ..contracts.batch import IGNORE
 from ..contracts.errors import UserError
@@ -15,7 +17,8 @@ from .template import Example, Template, checked_text, column
 class TokenClassification(Template):
     """Words and their tags, BIO (``O``, ``B-X``, ``I-X``) or plain.
 
-    The label stands on the first piece of each word; further pieces are not supervised. A word of which the tokenizer
+    Words are read as they stand in running text, with a space before each where the tokenizer needs one. The label
+    stands on the first piece of each word; further pieces are not supervised. A word of which the tokenizer
     leaves nothing is read as its unknown token, so that no tag moves to another word. Words beyond the context are
     not tagged: the report counts them, and metrics are over the words that are left.
 
@@ -96,8 +99,9 @@ class TokenClassification(Template):
             raise UserError(f"{tokenizer.name_or_path} has no fast tokenizer; words are told apart by its word ids.")
         index = {name: position for position, name in enumerate(label_names or [])}
         samples: list[Example] = []
+        space = " " if needs_space(tokenizer) else ""
         for row, example in enumerate(examples):
-            words = example["words"]
+            words = [space + word for word in example["words"]]
             whole = in_words(tokenizer, words, None)
             size = len(whole["input_ids"])
             own = whole if size <= context else in_words(tokenizer, words, context)
@@ -126,6 +130,19 @@ def listed(fields: Mapping[str, object], name: str) -> list[object]:
     if not isinstance(value, list):
         raise BadRow(f"the column {name!r} holds no list ({type(value).__name__} {str(value)[:40]!r})")
     return value
+
+
+def needs_space(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a word is only told from the rest of one by a space before it: byte-level BPE (GPT-2, RoBERTa, Llama 3).
+
+    Words that come as a list have none, and would be read as if they were written without a gap.
+    """
+    pre = cast(PreTrainedTokenizerFast, tokenizer).backend_tokenizer.pre_tokenizer
+    if pre is None:
+        return False
+    state = json.loads(pre.__getstate__())
+    steps = [state, *state.get("pretokenizers", [])]
+    return any(step["type"] == "ByteLevel" and not step["add_prefix_space"] for step in steps)
 
 
 def in_words(tokenizer: PreTrainedTokenizerBase, words: list[str], context: int | None) -> BatchEncoding:

@@ -152,6 +152,14 @@ def test_answers_are_texts_letters_or_places(answer, place):
     assert MultipleChoice().read(row, labelled=True)["answer"] == place
 
 
+def test_equal_questions_with_other_answers_are_a_conflict(write, tokens):
+    row = {"question": "which", "choices": ["red", "green"]}
+    found = [{**row, "answer": answer, "question": f"which {i // 2}"} for i, answer in enumerate((0, 1) * 12)]
+    data = module(MultipleChoice(), write, tokens, found)
+    assert data.report["conflicts"]["texts"] == 12
+    assert not data.report["splits"]["train"]["suspicious"]
+
+
 def test_the_text_of_a_choice_goes_before_its_letter():
     row = {"question": "q", "choices": ["C", "B", "A"], "answer": "A"}
     assert MultipleChoice().read(row, labelled=True)["answer"] == 2
@@ -215,13 +223,13 @@ def test_the_label_stands_on_the_first_piece_of_each_word(base, request):
 
 
 def test_words_beyond_the_context_are_counted(bert, write, tokens):
-    row = {"tokens": ["abc"] * 20, "tags": ["B-X"] * 20}
+    row = {"tokens": ["ab"] * 20, "tags": ["B-X"] * 20}
     (sample,) = encoded(TokenClassification(), bert, row, context=32, names=["O", "B-X", "I-X"])
     assert len(sample["input_ids"]) == 32
     assert sample["supervised"] == 10
     assert sample["cut_words"] == 10
     data = module(
-        TokenClassification(), write, tokens, [row, *({**row, "tokens": [f"{i:03}"] * 20} for i in range(11))]
+        TokenClassification(), write, tokens, [row, *({**row, "tokens": [f"{i:02}"] * 20} for i in range(11))]
     )
     assert data.report["splits"]["train"]["cut_words"] == 120
     assert data.report["splits"]["train"]["labels"] == {"B-X": 120, "I-X": 0}
