@@ -30,26 +30,16 @@ def audit_split(
         label_names: the classes, if any.
 
     Returns:
-        ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets and their share of the tokens,
-        ``length`` quantiles of whole rows before any cut, ``truncated`` (share of the rows that lost tokens), with
-        classes ``labels``, where the template shortens prompts ``shortened`` (rows that lost prompt tokens), where rows
-        have several answers ``answers_left_out`` (too long ones of rows with others), and where words are tagged
-        ``cut_words`` (words beyond the context). A row that was cut into windows lost nothing.
+        ``rows``, ``samples``, ``tokens`` (of all samples), ``supervised`` targets, ``supervised_share`` of the tokens
+        (``answer_length`` where the targets are none of these tokens), ``length`` quantiles of whole rows before any
+        cut, ``truncated`` (share of the rows that lost tokens) and a histogram; with classes ``labels``, and what else
+        there is to say of this kind of template.
     """
     if not len(samples):
-        empty = dict.fromkeys(QUANTILES, 0)
-        return {
-            "rows": rows,
-            "samples": 0,
-            "tokens": 0,
-            "supervised": 0,
-            "supervised_share": 0.0,
-            "length": empty,
-            "truncated": 0.0,
-            "histogram": {"width": 1, "counts": []},
-        }
-    _, first = np.unique(values(samples, "row"), return_index=True)
-    lengths = values(samples, "full_tokens")[first]
+        found = {"samples": 0, "tokens": 0, "supervised": 0, "supervised_share": 0.0, "truncated": 0.0}
+        empty = {"length": dict.fromkeys(QUANTILES, 0), "histogram": {"width": 1, "counts": []}}
+        return {"rows": rows, **found, **empty}
+    lengths = per_row(samples, "full_tokens")
     tokens = sum(len(chunk.flatten()) for chunk in samples.data.column("input_ids").chunks)
     supervised = int(values(samples, "supervised").sum())
     audit: dict[str, Any] = {
@@ -57,28 +47,50 @@ def audit_split(
         "samples": len(samples),
         "tokens": tokens,
         "supervised": supervised,
-        "supervised_share": supervised / tokens,
         "length": quantiles(lengths),
         "truncated": float((lengths > context).mean()) if template.cuts else 0.0,
+        "histogram": histogram(lengths),
     }
+    if template.target_kind == "text":
+        audit["answer_length"] = quantiles(values(samples, "supervised"))
+    else:
+        audit["supervised_share"] = supervised / tokens
     if label_names is not None:
         counts = template.label_counts(flat_values(samples, "labels"), len(label_names))
         audit["labels"] = dict(zip(label_names, counts.tolist(), strict=True))
-    audit["histogram"] = histogram(lengths)
-    if "prompt_tokens" in samples.column_names:
-        audit["prompt_length"] = quantiles(values(samples, "prompt_tokens"))
-        audit["answer_length"] = quantiles(values(samples, "supervised"))
     if not template.cuts:
         audit["cut_documents"] = int((np.unique(values(samples, "row"), return_counts=True)[1] > 1).sum())
+    return audit | _own_counts(samples)
+
+
+def _own_counts(samples: Dataset) -> dict[str, Any]:
+    """What the samples of some templates say.
+
+    ``prompt_length`` and ``answer_length`` quantiles, ``shortened`` (rows that lost prompt tokens; they are the
+    ``truncated`` ones then), ``answers_left_out`` (too long ones of rows with others), ``cut_words`` (tagged words
+    beyond the context). A row that was cut into windows lost nothing.
+    """
+    found: dict[str, Any] = {}
+    if "prompt_tokens" in samples.column_names:
+        found["prompt_length"] = quantiles(values(samples, "prompt_tokens"))
+        found["answer_length"] = quantiles(values(samples, "supervised"))
     if "shortened" in samples.column_names:
-        shortened = values(samples, "shortened")[first]
-        audit["shortened"] = int((shortened > 0).sum())
-        audit["truncated"] = float((shortened > 0).mean())
+        is_shortened = per_row(samples, "shortened") > 0
+        found["shortened"] = int(is_shortened.sum())
+        found["truncated"] = float(is_shortened.mean())
     if "answers_left_out" in samples.column_names:
-        audit["answers_left_out"] = int(values(samples, "answers_left_out")[first].sum())
+        found["answers_left_out"] = int(per_row(samples, "answers_left_out").sum())
     if "cut_words" in samples.column_names:
-        audit["cut_words"] = int(values(samples, "cut_words").sum())
-    return audit
+        found["cut_words"] = int(values(samples, "cut_words").sum())
+    return found
+
+
+def per_row(samples: Dataset, name: str) -> np.ndarray:
+    """The largest value among the samples of each row that has any, in the order of the rows."""
+    _, row = np.unique(values(samples, "row"), return_inverse=True)
+    found = np.zeros(row.max() + 1, dtype=np.int64)
+    np.maximum.at(found, row, values(samples, name))
+    return found
 
 
 def values(samples: Dataset, name: str) -> np.ndarray:
@@ -107,9 +119,9 @@ def histogram(lengths: np.ndarray) -> dict[str, Any]:
 
 
 def majority_baseline(audits: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The most frequent class of the training rows and its share of each split; None without one label a row."""
+    """The most frequent class of the training rows, of one class a row, and its share of each split."""
     counts = audits.get("train", {}).get("labels")
-    if not counts or any(sum(audit.get("labels", {}).values()) != audit["samples"] for audit in audits.values()):
+    if not counts:
         return None
     label = max(counts, key=lambda name: counts[name])
     return {"label": label, "accuracy": {s: a["labels"][label] / max(1, a["samples"]) for s, a in audits.items()}}
@@ -155,9 +167,17 @@ def _table(splits: Mapping[str, Mapping[str, Any]]) -> str:
         cells = [f"{audit['rows']:,}", *([f"{audit['samples']:,}"] if windowed else []), f"{audit['tokens']:,}"]
         cells += [f"{audit['length'][name]:,}" for name in QUANTILES]
         cells.append(f"{audit['truncated']:.1%}")
-        supervised = f"{audit['supervised_share']:.1%}" if audit["supervised"] != audit["samples"] else "1 a row"
-        lines.append("  " + f"{split:<11}" + "".join(f"{cell:>{width}}" for cell in cells) + f"{supervised:>12}")
+        lines.append("  " + f"{split:<11}" + "".join(f"{cell:>{width}}" for cell in cells) + f"{_targets(audit):>12}")
     return "\n".join(lines)
+
+
+def _targets(audit: Mapping[str, Any]) -> str:
+    """How many tokens are targets: their share, or, where they are none of the tokens that are read, of each sample."""
+    if audit["supervised"] == audit["samples"]:
+        return "1 a row"
+    if "supervised_share" in audit:
+        return f"{audit['supervised_share']:.1%}"
+    return f"{audit['supervised'] / audit['samples']:.1f} a row"
 
 
 def _labels(splits: Mapping[str, Mapping[str, Any]], majority: Mapping[str, Any] | None) -> list[str]:

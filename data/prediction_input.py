@@ -7,9 +7,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from ..contracts.errors import UserError
 from .files import read_input
-from .preparation import Refusals, tokenize
 from .rejections import BadRow, Rejections, Row
 from .template import Example, Template, checked_text
+from .tokenized_split import Refusals, tokenize
 from .tokenizer import LoadedTokenizer
 
 
@@ -32,7 +32,7 @@ class PredictionInput:
     def tokenized(
         self, template: Template, tokenizer: LoadedTokenizer, context: int, label_names: list[str] | None
     ) -> Dataset:
-        """Samples as ``preparation.tokenize`` makes them; ``row`` is the position among ``ids``.
+        """Samples as ``tokenized_split.tokenize`` makes them; ``row`` is the position among ``ids``.
 
         By now every rejected row is known; a warning counts them and names the first ones.
         """

@@ -3,8 +3,7 @@
 import hashlib
 import inspect
 import json
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,26 +12,23 @@ from typing import Any, Literal
 import datasketch
 import jinja2
 import numpy as np
-import pyarrow
 import tokenizers
 import transformers
 from datasets import Dataset, are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from datasets.utils import tqdm
 from lightning.pytorch import LightningDataModule
 
 from ..contracts.errors import UserError
-from .audit import audit_split, majority_baseline, values
-from .duplicates import Duplicates, find_duplicates, save_keys
+from .audit import audit_split, majority_baseline, per_row, values
+from .duplicates import DuplicateReport, Duplicates, find_duplicates, save_keys
 from .findings import Rows, find_conflicts, repeated_ids, suspicious
 from .rejections import BadRow, Rejections, Row
 from .sources import Source
 from .splits import Fractions, split_by_fraction
 from .template import Example, Template
+from .tokenized_split import TokenizedSplit
 from .tokenizer import LoadedTokenizer
 
 ORDER = ("train", "validation", "test")
-ROWS_WORTH_A_BAR = 20_000
-CHUNK = 1000
 AUDITED = ("row", "full_tokens", "supervised", "shortened", "prompt_tokens", "answers_left_out", "cut_words")
 """Columns of samples that the audit reads and that no batch holds."""
 
@@ -118,63 +114,74 @@ class Preparation:
         rejections = {split: Rejections(self.on_bad_row) for split in ORDER}
         read = self._read(rejections)
         ids = {split: [(row.where, row.fields.get("id")) for row, _ in rows] for split, rows in read.items()}
-        splits = self._split(read)
-        train = [example for _, example in splits.get("train", [])]
-        label_names = self.template.label_names(train) if self.labels is None else list(self.labels)
-        if label_names is not None and len(label_names) < 2:
-            raise UserError(
-                f"{self.source.name}: the training rows have the label(s) {label_names}; a classifier needs two "
-                "classes (train rows, or data.template.init_args.names)."
-            )
+        rows = self._split(read)
+        label_names = self._label_names(rows)
         wanted = ORDER if self.needs_train else ORDER[1:]
-        fitted = {
-            split: self._fitting(splits[split], label_names, rejections[split]) for split in wanted if split in splits
+        splits = {
+            split: self._tokenized(rows[split], label_names, rejections[split]) for split in wanted if split in rows
         }
-        texts = {split: [(where, self.template.texts(row)) for where, row in rows] for split, rows in fitted.items()}
-        duplicates, removed = find_duplicates(texts, self.duplicates)
-        fitted = {
-            split: [row for position, row in enumerate(rows) if split != "train" or position not in removed]
-            for split, rows in fitted.items()
-        }
+        # Of the rows that are used; what stands in conflict is found before one of its sides is removed.
+        conflicts = find_conflicts({split: part.rows for split, part in splits.items()}, self.template)
+        splits, duplicates = self._without_duplicates(splits)
         audits: dict[str, Any] = {}
-        example = ""
-        for split, rows in fitted.items():
-            refusals = Refusals(rejections[split], [where for where, _ in rows])
-            samples = tokenize(
-                [example for _, example in rows], self.template, self.tokenizer, self.context, label_names, refusals
-            )
-            audits[split] = self._audit(samples, rows, refusals.positions, label_names)
+        for split, part in splits.items():
+            audits[split] = self._audit(part, label_names)
             audits[split]["dropped"] = rejections[split].as_dict()
             audits[split]["suspicious"] += repeated_ids(ids.get(split, []))
-            self._require_targets(split, audits[split])
-            with _no_progress_bars():
-                audited = [name for name in AUDITED if name in samples.column_names]
-                samples.remove_columns(audited).save_to_disk(str(folder / split))
-            save_keys(folder / split, (self.template.texts(example) for _, example in rows))
-            example = example or self._example(samples, label_names)
+            self._require_targets(split, audits[split], duplicates["dropped"] if split == "train" else 0)
+            self._write(part, folder / split)
         report = {
             "splits": audits,
-            "majority": majority_baseline(audits),
+            "majority": majority_baseline(audits) if self.template.target_kind == "class" else None,
             "duplicates": duplicates,
-            "conflicts": find_conflicts(fitted, self.template),
-            "example": example,
-            "unused": 0 if self.needs_train else len(train),
+            "conflicts": conflicts,
+            "example": self._example(next(iter(splits.values())).samples, label_names) if splits else "",
+            "source": self.source.details(),
+            "unused": 0 if self.needs_train else len(rows.get("train", [])),
         }
-        return {
-            "label_names": label_names,
-            "splits": list(audits),
-            "report": report | {"source": self.source.details()},
-        }
+        return {"label_names": label_names, "splits": list(audits), "report": report}
 
-    def _audit(
-        self, samples: Dataset, rows: Rows, refused: Collection[int], label_names: list[str] | None
-    ) -> dict[str, Any]:
-        kept = [example for position, (_, example) in enumerate(rows) if position not in refused]
-        audit = audit_split(samples, len(kept), self.context, self.template, label_names)
-        pairs = (values(samples, name).tolist() for name in ("row", "full_tokens")) if len(samples) else ((), ())
-        lengths = dict(zip(*pairs, strict=True))
-        audit["suspicious"] = suspicious(rows, self.template, lengths)
-        return audit | self._characters(samples, kept)
+    def _label_names(self, rows: Mapping[str, Rows]) -> list[str] | None:
+        if self.labels is not None:
+            names: list[str] | None = list(self.labels)
+        else:
+            names = self.template.label_names([example for _, example in rows.get("train", [])])
+        fewest = 1 if self.template.target_kind == "labels" else 2
+        if names is not None and len(names) < fewest:
+            raise UserError(
+                f"{self.source.name}: the training rows have the label(s) {names}; {type(self.template).__name__} "
+                f"needs {'one label' if fewest == 1 else 'two classes'} (train rows, or data.template.init_args.names)."
+            )
+        return names
+
+    def _tokenized(self, rows: Rows, label_names: list[str] | None, rejections: Rejections) -> TokenizedSplit:
+        fitting = self._fitting(rows, label_names, rejections)
+        return TokenizedSplit.of(fitting, self.template, self.tokenizer, self.context, label_names, rejections)
+
+    def _without_duplicates(
+        self, splits: Mapping[str, TokenizedSplit]
+    ) -> tuple[dict[str, TokenizedSplit], DuplicateReport]:
+        texts = {
+            split: [(where, self.template.texts(example)) for where, example in part.rows]
+            for split, part in splits.items()
+        }
+        report, removed = find_duplicates(texts, self.duplicates)
+        return {split: part.without(removed if split == "train" else ()) for split, part in splits.items()}, report
+
+    def _audit(self, part: TokenizedSplit, label_names: list[str] | None) -> dict[str, Any]:
+        audit = audit_split(part.samples, len(part.rows), self.context, self.template, label_names)
+        lengths: dict[int, int] = {}
+        if len(part.samples):
+            rows = np.unique(values(part.samples, "row")).tolist()
+            lengths = dict(zip(rows, per_row(part.samples, "full_tokens").tolist(), strict=True))
+        audit["suspicious"] = suspicious(part.rows, self.template, lengths)
+        return audit | self._characters(part.samples, [example for _, example in part.rows])
+
+    def _write(self, part: TokenizedSplit, folder: Path) -> None:
+        audited = [name for name in AUDITED if name in part.samples.column_names]
+        with _no_progress_bars():
+            part.samples.remove_columns(audited).save_to_disk(str(folder))
+        save_keys(folder, (self.template.texts(example) for _, example in part.rows))
 
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:
         splits: dict[str, list[tuple[Row, Example]]] = {}
@@ -200,9 +207,7 @@ class Preparation:
                 found[split] = [row for row, own in zip(rows, assigned, strict=True) if own == split]
         return found
 
-    def _fitting(
-        self, rows: Sequence[tuple[str, Example]], label_names: list[str] | None, rejections: Rejections
-    ) -> list[tuple[str, Example]]:
+    def _fitting(self, rows: Rows, label_names: list[str] | None, rejections: Rejections) -> list[tuple[str, Example]]:
         kept: list[tuple[str, Example]] = []
         refusals = self.template.refusals([example for _, example in rows], label_names)
         for (where, example), why in zip(rows, refusals, strict=True):
@@ -230,61 +235,14 @@ class Preparation:
         typical = int(np.argmin(np.abs(lengths - np.median(lengths))))
         return self.template.show(samples[typical], self.tokenizer.tokenizer, label_names)
 
-    def _require_targets(self, split: str, audit: Mapping[str, Any]) -> None:
+    def _require_targets(self, split: str, audit: Mapping[str, Any], repeats: int) -> None:
+        repeated = f", {repeats} removed since their texts stand in another split" if repeats else ""
         if audit["supervised"] == 0:
             raise UserError(
                 f"{self.source.name}: the {split} split has no supervised token ({audit['rows']} rows, "
-                f"{audit['dropped']['rows']} dropped); there is nothing to learn or to measure. Give it usable rows, "
-                f"or leave the split out of data.source."
+                f"{audit['dropped']['rows']} dropped{repeated}); there is nothing to learn or to measure. Give it "
+                f"usable rows, or leave the split out of data.source."
             )
-
-
-class Refusals:
-    """Rows that a template gave no sample for, handed to the split's rejections.
-
-    Args:
-        rejections: of the split.
-        where: of every row.
-    """
-
-    def __init__(self, rejections: Rejections, where: Sequence[str]) -> None:
-        self.rejections, self.where = rejections, where
-        self.positions: set[int] = set()
-
-    def __call__(self, position: int, why: str, policy: Literal["error", "skip"] | None) -> None:
-        self.positions.add(position)
-        self.rejections(self.where[position], why, policy)
-
-
-def tokenize(
-    examples: list[Example],
-    template: Template,
-    tokenizer: LoadedTokenizer,
-    context: int,
-    label_names: list[str] | None,
-    refuse: Callable[[int, str, Literal["error", "skip"] | None], None],
-) -> Dataset:
-    """Samples of checked rows (``Template.encode``); ``row`` is the position in ``examples``.
-
-    Args:
-        refuse: takes the position of a row that gives no sample, why, and the template's policy for such rows.
-    """
-    shown = len(examples) >= ROWS_WORTH_A_BAR and sys.stderr.isatty()
-    chunks: list[pyarrow.Table] = []
-    for start in tqdm(range(0, len(examples), CHUNK), desc="Tokenize", unit_scale=CHUNK, disable=not shown):
-        entries = template.encode(examples[start : start + CHUNK], tokenizer.tokenizer, context, label_names)
-        for entry in entries:
-            if "refused" in entry:
-                refuse(start + entry["row"], entry["refused"], entry.get("policy"))
-        samples = [entry | {"row": start + entry["row"]} for entry in entries if "refused" not in entry]
-        if samples:
-            chunks.append(pyarrow.table({name: _column(name, samples) for name in samples[0]}))
-    return Dataset(pyarrow.concat_tables(chunks)) if chunks else Dataset.from_dict({"row": []})
-
-
-def _column(name: str, samples: Sequence[Example]) -> list[Any]:
-    values = [sample[name] for sample in samples]
-    return [np.asarray(value, dtype=np.int32) for value in values] if isinstance(values[0], list) else values
 
 
 def code_digests(own: Sequence[type]) -> list[str]:

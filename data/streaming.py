@@ -12,10 +12,11 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .loader_options import LoaderOptions
 from .packing import pack
-from .preparation import Preparation, Refusals, tokenize
+from .preparation import Preparation
 from .rejections import BadRow, Rejections
 from .template import Example
 from .token_dataset import Sample, TokenDataset
+from .tokenized_split import Refusals, tokenize
 
 CHUNK = 1000
 """Rows that are tokenized, packed or sorted by length together."""
