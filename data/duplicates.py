@@ -9,7 +9,7 @@ from typing import Literal, TypedDict
 import numpy as np
 
 from ..contracts.errors import UserError
-from .near_duplicates import loose, near_pairs
+from .near_duplicates import joining_pairs, loose
 
 SHOWN = 5
 """Examples of each kind."""
@@ -165,7 +165,7 @@ class _Search:
         numbers = np.array([names.index(split) for split, _ in nodes])
         found: dict[str, set[bytes]] = {f"within {split}": set() for split in names}
         found |= {f"{held_out} in {seen}": set() for held_out, seen in self.relations()}
-        for left, right, similarity in near_pairs(texts, numbers, threshold):
+        for left, right, similarity in joining_pairs(texts, numbers, threshold):
             (earlier, one), (later, other) = nodes[left], nodes[right]
             if earlier == later:
                 self.note(found, f"within {later}", nodes[right], nodes[left], similarity)

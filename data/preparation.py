@@ -149,8 +149,8 @@ class Preparation:
         fewest = 1 if self.template.target_kind == "labels" else 2
         if names is not None and len(names) < fewest:
             raise UserError(
-                f"{self.source.name}: the training rows have the label(s) {names}; {type(self.template).__name__} "
-                f"needs {'one label' if fewest == 1 else 'two classes'} (train rows, or data.template.init_args.names)."
+                f"{self.source.name}: the training rows have the label(s) {names}; a classifier needs "
+                f"{'a label' if fewest == 1 else 'two classes'} (train rows, or data.template.init_args.names)."
             )
         return names
 

@@ -216,6 +216,27 @@ def test_thousands_of_like_rows_are_no_square():
     assert removed
 
 
+def test_pairs_left_out_change_no_count(monkeypatch):
+    """Against a search that compares all candidates, and with far fewer comparisons."""
+    from finelab.data import duplicates, near_duplicates
+
+    draw = random.Random(5)
+    frames = ["please tell me the weather in {} for the coming week", "book a table at {} for two people this evening"]
+    rows = {
+        split: placed(split, *(draw.choice(frames).format(draw.randrange(400)) for _ in range(count)))
+        for split, count in (("train", 900), ("validation", 80), ("test", 80))
+    }
+    compared = []
+    jaccard = near_duplicates.jaccard
+    monkeypatch.setattr(near_duplicates, "jaccard", lambda one, other: compared.append(1) or jaccard(one, other))
+    report, removed = find_duplicates(rows, Duplicates(action="drop"))
+    few = len(compared)
+    monkeypatch.setattr(duplicates, "joining_pairs", near_duplicates.near_pairs)
+    assert find_duplicates(rows, Duplicates(action="drop")) == (report, removed)
+    assert min(report["near"].values()) > 0
+    assert few < 0.3 * (len(compared) - few)
+
+
 def test_dropping_changes_rows_fingerprint_and_cache_and_keeps_held_out_rows(write, rows, tokens):
     train, test = rows(40), rows(10, 100)
     leak = {"text": test[3]["text"].upper() + "!", "label": 0, "label_text": "no"}
