@@ -117,7 +117,8 @@ class FileSource(Source):
 class HubSource(Source):
     """A data set of the hub, through ``datasets.load_dataset`` (downloaded once, then read from its cache).
 
-    A ``ClassLabel`` column ``c`` gets a companion ``c_text`` with the names, unless there is one.
+    A ``ClassLabel`` column ``c``, or one with lists of them, gets a companion ``c_text`` with the names, unless there
+    is one.
 
     Args:
         identifier: ``owner/name``, with ``@revision`` behind it to pin one.
@@ -168,19 +169,23 @@ class HubSource(Source):
         return digest.hexdigest()
 
     def read(self, split: str, reject: Reject) -> Iterator[Row]:
-        from datasets import ClassLabel
+        from datasets import ClassLabel, List
 
         dataset = self.dataset[split]
-        named = {
-            column: feature.names
-            for column, feature in dataset.features.items()
-            if isinstance(feature, ClassLabel) and f"{column}_text" not in dataset.features
-        }
+        named = {}
+        for column, feature in dataset.features.items():
+            inner = feature.feature if isinstance(feature, List) else feature
+            if isinstance(inner, ClassLabel) and f"{column}_text" not in dataset.features:
+                named[column] = inner.names
         for number, fields in enumerate(dataset, start=1):
             row = dict(fields)
             for column, names in named.items():
                 value = row[column]
-                row[f"{column}_text"] = names[value] if isinstance(value, int) and value >= 0 else None
+                found = [
+                    names[item] if isinstance(item, int) and item >= 0 else None
+                    for item in (value if isinstance(value, list) else [value])
+                ]
+                row[f"{column}_text"] = found if isinstance(value, list) else found[0]
             yield Row(f"{self.identifier}/{split}:{number}", row)
 
 

@@ -24,7 +24,8 @@ class TokenClassification(Template):
 
     Args:
         tokens: column with the list of words.
-        tags: column with the list of tags, as long: names, or indices into ``names``.
+        tags: column with the list of tags, as long: names, or indices into ``names``. Without ``names`` a column
+            of the same name with ``_text`` behind it goes first, as data sets of the hub have it.
         names: the tags; by default those of the training split in alphabetical order behind ``O``, and of BIO tags both
             ``B-X`` and ``I-X`` of every X. A tag that only another split has is a bad row.
     """
@@ -44,7 +45,9 @@ class TokenClassification(Template):
             raise BadRow(f"the column {self.tokens!r} holds an empty list")
         if not labelled:
             return {"words": words}
-        tags = [self._name(tag) for tag in listed(fields, self.tags)]
+        in_names = f"{self.tags}_text"
+        source = in_names if self.names is None and in_names in fields else self.tags
+        tags = [self._name(tag) for tag in listed(fields, source)]
         if len(tags) != len(words):
             raise BadRow(
                 f"columns {self.tokens!r} and {self.tags!r} are not of the same length "
@@ -65,10 +68,19 @@ class TokenClassification(Template):
         return name
 
     def label_names(self, train: Sequence[Example]) -> list[str]:
+        """Raises:
+        UserError: tags of another scheme, which would be scored word by word in silence.
+        """
+        found = {tag for row in train for tag in row["tags"]} if self.names is None else set(self.names)
+        entities = found - {"O"}
+        other = sorted(tag for tag in entities if tag.startswith(("S-", "E-", "L-", "U-")))
+        if other and any(tag.startswith("B-") for tag in entities):
+            raise UserError(
+                f"data.template: the tag {other[0]!r} is of a BIOES or BILOU scheme; entities are scored in BIO only. "
+                "Rewrite the tags: S- and U- become B-, E- and L- become I-."
+            )
         if self.names is not None:
             return list(self.names)
-        found = {tag for row in train for tag in row["tags"]}
-        entities = found - {"O"}
         if entities and all(tag.startswith(("B-", "I-")) for tag in entities):
             entities = {f"{place}-{tag[2:]}" for tag in entities for place in "BI"}
         return (["O"] if "O" in found else []) + sorted(entities)

@@ -251,6 +251,14 @@ def test_a_type_seen_only_in_single_words_may_be_longer_elsewhere():
     assert TokenClassification().refusals([other], names) == [None]
 
 
+@pytest.mark.parametrize("tags", [["B-X", "E-X", "S-Y"], ["B-X", "L-X", "O"]], ids=["BIOES", "BILOU"])
+def test_tags_of_another_scheme_are_refused(tags):
+    row = TokenClassification().read({"tokens": ["a", "b", "c"], "tags": tags}, labelled=True)
+    for template in (TokenClassification(), TokenClassification(names=tags)):
+        with pytest.raises(UserError, match=f"the tag '{tags[1]}' is of a BIOES or BILOU scheme"):
+            template.label_names([row])
+
+
 def test_plain_tags_and_indices():
     plain = TokenClassification().read({"tokens": ["a", "b"], "tags": ["VERB", "NOUN"]}, labelled=True)
     assert TokenClassification().label_names([plain]) == ["NOUN", "VERB"]

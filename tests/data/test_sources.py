@@ -12,6 +12,7 @@ from finelab.data.classification import Classification
 from finelab.data.files import read_input
 from finelab.data.rejections import BadRow, Rejections
 from finelab.data.sources import FileSource, HubSource, as_source
+from finelab.data.token_classification import TokenClassification
 
 GOOD = {"text": "fine", "label": 0, "label_text": "no"}
 
@@ -201,6 +202,18 @@ def test_a_hub_id_is_told_from_a_path():
 def test_a_hub_data_set_that_cannot_be_had_is_one_paragraph():
     with pytest.raises(UserError, match="the hub gave no data set of that name"):
         as_source("nobody/has-this-data-set-here").splits()
+
+
+def test_hub_lists_of_class_labels_bring_their_names(monkeypatch):
+    import datasets
+
+    tags = datasets.List(datasets.ClassLabel(names=["O", "B-X"]))
+    features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "tags": tags})
+    part = datasets.Dataset.from_dict({"tokens": [["a", "b"]], "tags": [[0, 1]]}, features=features)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, revision: datasets.DatasetDict({"train": part}))
+    [row] = as_source("owner/name").read("train", Rejections("error"))
+    assert row.fields["tags_text"] == ["O", "B-X"]
+    assert TokenClassification().read(row.fields, labelled=True)["tags"] == ["O", "B-X"]
 
 
 def test_hub_class_labels_bring_their_names_and_splits_their_aliases(monkeypatch):
