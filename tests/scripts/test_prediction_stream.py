@@ -20,7 +20,7 @@ from finelab.contracts.errors import UserError
 from finelab.data.chat_format import built_in
 from finelab.scripts.cli import main
 
-PROMPTS = [f"Say {word} {i} times" for i, word in enumerate(["red", "green", "blue"] * 16)]
+PROMPTS = [f"Say {word} {i} times" for i, word in enumerate(["red", "green", "blue"] * 8)]
 
 
 @pytest.fixture(scope="module")
