@@ -13,8 +13,8 @@ from peft import LoraConfig
 from torch import nn
 from transformers import AutoTokenizer
 from transformers.utils.logging import set_verbosity_error
-from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
+from trl.trainer.sft_config import SFTConfig  # pyright: ignore[reportMissingImports]
+from trl.trainer.sft_trainer import SFTTrainer  # pyright: ignore[reportMissingImports]
 
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.uri import resolve
