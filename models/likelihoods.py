@@ -5,7 +5,8 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from .losses import symmetric_kl, token_nll
+from ..contracts.errors import UserError
+from .losses import directed_kl, symmetric_kl, token_nll
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -21,6 +22,16 @@ class Categorical:
         """[N, V] twice -> [N] float32, nats."""
         return symmetric_kl(logits, others)
 
+    def kl(self, logits: Tensor, others: Tensor) -> Tensor:
+        """[N, V] twice -> [N] float32, nats."""
+        return directed_kl(logits, others)
+
+    def uniform_nll(self, logits: Tensor) -> Tensor:
+        """[N, V] -> [N] float32, nats; classes at minus infinity are none."""
+        values, possible = logits.float(), logits.isfinite()
+        mean = values.masked_fill(~possible, 0.0).sum(-1) / possible.sum(-1)
+        return values.logsumexp(-1) - mean
+
 
 class Bernoulli:
     """C labels that each hold or not, independent given the text: a sigmoid a logit, summed over the labels."""
@@ -34,6 +45,16 @@ class Bernoulli:
         left, right = logits.float(), others.float()
         return 0.5 * ((left.sigmoid() - right.sigmoid()) * (left - right)).sum(-1)
 
+    def kl(self, logits: Tensor, others: Tensor) -> Tensor:
+        """[N, C] twice -> [N] float32, nats: p (logit p - logit q) + log(1 - p) - log(1 - q), over all labels."""
+        left, right = logits.float(), others.float()
+        return (left.sigmoid() * (left - right) + F.logsigmoid(-left) - F.logsigmoid(-right)).sum(-1)
+
+    def uniform_nll(self, logits: Tensor) -> Tensor:
+        """[N, C] -> [N] float32, nats: every label is as likely to hold as not."""
+        values = logits.float()
+        return -0.5 * (F.logsigmoid(values) + F.logsigmoid(-values)).sum(-1)
+
 
 class Gaussian:
     """A number with a normal error of variance one, in the unit that the model is trained in."""
@@ -45,3 +66,16 @@ class Gaussian:
     def divergence(self, logits: Tensor, others: Tensor) -> Tensor:
         """[N, 1] twice -> [N] float32, nats: half the squared distance of the means, the same in both directions."""
         return 0.5 * (logits.float() - others.float()).square().squeeze(-1)
+
+    def kl(self, logits: Tensor, others: Tensor) -> Tensor:
+        """[N, 1] twice -> [N] float32, nats; both directions are the same."""
+        return self.divergence(logits, others)
+
+    def uniform_nll(self, logits: Tensor) -> Tensor:
+        """Raises:
+        UserError: always.
+        """
+        raise UserError(
+            "model.regularizers: the targets are numbers, and there is no uniform distribution over all numbers to "
+            "smooth them with. Remove LabelSmoothing, or train a model whose targets are classes or labels."
+        )

@@ -66,3 +66,16 @@ def symmetric_kl(logits: Tensor, others: Tensor) -> Tensor:
         log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
         parts.append(0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1))
     return torch.cat(parts)
+
+
+def directed_kl(logits: Tensor, others: Tensor) -> Tensor:
+    """KL(p || q) in nats, p from ``logits`` and q from ``others``, both [N, V].
+
+    Returns:
+        [N] float32.
+    """
+    parts = []
+    for left, right in zip(logits.split(CHUNK), others.split(CHUNK), strict=True):
+        log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
+        parts.append((log_p.exp() * (log_p - log_q)).sum(-1))
+    return torch.cat(parts)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..contracts.batch import Batch
 from .losses import SUM_DTYPE
-from .regularizers.regularizer import Regularizer, Step
+from .regularizers.regularizer import Step
 
 
 class NonFiniteError(RuntimeError):
@@ -45,6 +45,7 @@ class Window:
         sample_ids: of every row, to be named if something goes wrong.
         unit: what this window's losses were divided by.
         tokens: supervised tokens; this rank's until ``reduce``, then the step's over all ranks.
+        objective: this rank's sum of the objective in the latest pass over the window.
         sums: nll, total (with token terms) and each term's shown value, summed over supervised tokens.
     """
 
@@ -54,6 +55,7 @@ class Window:
     sample_ids: list[Tensor] = field(default_factory=list)
     unit: float = 1.0
     tokens: int = 0
+    objective: Tensor | float = 0.0
     sums: dict[str, Tensor] = field(default_factory=dict)
     means: dict[str, float] = field(default_factory=dict)
     by_source: Tensor | None = None
@@ -100,6 +102,11 @@ class Window:
         if self.tokens:
             self.means = {name: value / self.tokens for name, value in zip(self.sums, numbers[1:], strict=False)}
 
+    def mean_objective(self, strategy: Strategy) -> float:
+        """The latest pass's mean over the step's tokens, after ``reduce``."""
+        whole = strategy.reduce(torch.as_tensor(self.objective), reduce_op="sum")
+        return float(whole) / self.tokens
+
     def mean(self, name: str) -> float:
         return self.means[name]
 
@@ -129,13 +136,3 @@ def require_finite(window: Window, norm: Tensor, rate: float, scaled: bool) -> N
         f"{' ...' if len(ids) > 16 else ''}. Lower the learning rate, set trainer.gradient_clip_val, or look at "
         "these rows."
     )
-
-
-def unique_names(regularizers: list[Regularizer]) -> list[str]:
-    """Class names, numbered from the second of a kind on: RDrop, L2SP, L2SP_2."""
-    names: list[str] = []
-    for regularizer in regularizers:
-        name = type(regularizer).__name__
-        seen = sum(n.partition("_")[0] == name for n in names)
-        names.append(f"{name}_{seen + 1}" if seen else name)
-    return names

@@ -1,25 +1,45 @@
 """The protocol of an adapter: the shape of the weights, and which of them train."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from lightning.pytorch import Callback
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
+from ...contracts.batch import Batch
 from ...contracts.errors import UserError
 from ..regularizers.regularizer import Regularizer
 
 WEIGHTS = "weights.safetensors"
+BaseIs = Literal["off", "start", "lost"]
+Batches = Callable[[int], Iterator[Batch]]
 
 
 class Adapter(ABC):
     """Changes a pretrained backbone before training; it starts as the identity, so that step 0 is the base.
 
     A subclass marks what trains by ``requires_grad`` and may bring terms and callbacks of its own.
-    The default files hold the trainable parameters only.
+    The default files hold the trainable parameters only. The defaults are those of an adapter that trains weights of
+    the backbone where they stand.
     """
+
+    @property
+    def base_is(self) -> BaseIs:
+        """How the base's function is found in an adapted model.
+
+        off: inside ``off``. start: with the trainable weights as they were after ``adapt``. lost: in neither way.
+        """
+        return "start"
+
+    @property
+    def merges(self) -> bool:
+        """Whether ``merge`` gives a plain backbone of the same function."""
+        return True
 
     @property
     def virtual_tokens(self) -> int:
@@ -36,6 +56,31 @@ class Adapter(ABC):
         Raises:
             UserError: the backbone cannot be adapted this way.
         """
+
+    def prepare(self, backbone: PreTrainedModel, batches: Batches) -> None:  # noqa: B027 (most look at nothing)
+        """Look at training data before ``adapt``; called in ``fit`` only, since a checkpoint needs no second look.
+
+        Args:
+            backbone: as it was loaded.
+            batches: the training batches that hold about the first so many rows, in a fixed order; shifts no draw.
+        """
+
+    def off(self, model: nn.Module) -> AbstractContextManager[None]:
+        """Inside, an adapted backbone computes the base's function; for ``base_is`` off only."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be switched off; base_is is {self.base_is}")
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        """The plain backbone with what was learned in its weights; the adapted model is of no use afterwards.
+
+        Raises:
+            UserError: this adapter does not merge.
+        """
+        assert isinstance(model, PreTrainedModel)
+        return model
+
+    def undecayed(self, model: nn.Module) -> set[int]:
+        """Ids of parameters that weight decay must leave alone, beyond norms, vectors and scales that start at one."""
+        return set()
 
     def regularizers(self) -> list[Regularizer]:
         """Terms that belong to the method itself; called after ``adapt``."""

@@ -3,11 +3,15 @@
 Legend: N supervised positions of one micro-batch, V classes or vocabulary, H hidden width.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
+
+from ...contracts.batch import Batch
+from ...contracts.seeds import derive
 
 
 class Fresh(nn.Module):
@@ -49,6 +53,18 @@ class Likelihood(Protocol):
         """Mean of both directions of the Kullback-Leibler divergence of each position, [N] float32 in nats."""
         ...
 
+    def kl(self, logits: Tensor, others: Tensor) -> Tensor:
+        """KL(p || q) of each position, p from ``logits`` and q from ``others``, [N] float32 in nats."""
+        ...
+
+    def uniform_nll(self, logits: Tensor) -> Tensor:
+        """Negative log-likelihood of each position under targets drawn uniformly from all labels, [N] float32 in nats.
+
+        Raises:
+            UserError: there is no uniform distribution over the targets.
+        """
+        ...
+
 
 @dataclass
 class Step:
@@ -61,6 +77,7 @@ class Step:
         nll: [N] negative log-likelihood in nats, float32, with its graph.
         likelihood: what the logits say about the targets; no method may assume a softmax.
         forward: another pass over the same batch, with the next counted dropout masks.
+        reference: the base's function on the same batch, in eval mode and without a graph; computed once a micro-batch.
     """
 
     outputs: Outputs
@@ -69,6 +86,7 @@ class Step:
     nll: Tensor
     likelihood: Likelihood
     forward: Callable[[], Outputs] = field(repr=False)
+    reference: Callable[[], Outputs] = field(repr=False)
 
     @property
     def logits(self) -> Tensor:
@@ -79,16 +97,71 @@ class Step:
         return self.outputs.hidden
 
 
-class Regularizer:
-    """One method: a term of the objective, or a change of the gradient.
+class Survey(Protocol):
+    """A look at training rows before the first step, which shifts no later draw."""
 
-    The order within one optimizer step: token terms of each micro-batch, reduction to the mean over the step's
-    supervised tokens, parameter terms, ``shape_gradients`` in list order, clipping, the update, ``after_step``.
-    A method at its neutral setting returns None and draws nothing, so that the run equals the baseline bit for bit.
+    def rows(self, limit: int) -> Iterator[Batch]:
+        """Batches of a single row: this rank's share of about the first ``limit`` training rows, in a fixed order."""
+        ...
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Sum over the batch's supervised positions in nats, with its graph; the model is in eval mode."""
+        ...
+
+    def summed(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all ranks."""
+        ...
+
+
+class Replay(Protocol):
+    """The optimizer step's accumulation window, to be computed again."""
+
+    def __call__(self) -> float:
+        """Recompute every ``p.grad`` at the current weights, over the same window and dropout masks, as the methods
+        that stand earlier in the list have shaped it.
+
+        Returns:
+            the mean objective of the window, in nats.
+        """
+        ...
+
+    def generator(self, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator counted by (train seed, optimizer step, name): the same on every rank and in every replay."""
+        ...
+
+
+class Regularizer:
+    """One method: a term of the objective, a perturbation of the forward, or a change of the gradient.
+
+    The order within one optimizer step: for each micro-batch ``before_forward``, forward, token terms; reduction to the
+    mean over the step's supervised tokens, parameter terms, ``shape_gradients`` in list order, clipping, the update,
+    ``after_step``. A method at its neutral setting returns None, installs nothing and draws nothing, so that the run
+    equals the baseline bit for bit.
+
+    A perturbation is a hook that ``attach`` puts on modules of the model. It acts only while the module is training,
+    and draws from ``forward_generator`` only.
+
+    Attributes:
+        reads_base: whether the method asks for ``step.reference()``; refused where an adapter has lost the base.
     """
 
+    reads_base: ClassVar[bool] = False
+
     def attach(self, model: nn.Module) -> None:
-        """Called once with the adapted model, before compilation and before a checkpoint is restored."""
+        """Called once with the adapted model, before compilation and before a checkpoint is restored.
+
+        Raises:
+            UserError: the method cannot act on this model.
+        """
+
+    def conflict(self, other: "Regularizer") -> str | None:
+        """Why this method cannot stand in one list with another one; None where it can."""
+
+    def before_training(self, survey: Survey) -> None:
+        """Called once, before the first step, with the weights restored and the model on its device."""
+
+    def before_forward(self, batch: Batch) -> None:
+        """Called before each training forward of a batch (first, extra or replayed); never before a reference."""
 
     def token_term(self, step: Step) -> Term | None:
         """A sum over the micro-batch's supervised positions; joins its loss, under its autocast and its graph."""
@@ -96,13 +169,36 @@ class Regularizer:
     def parameter_term(self) -> Term | None:
         """A function of the weights alone; differentiated once an optimizer step, on unscaled gradients."""
 
-    def shape_gradients(self, parameters: Sequence[nn.Parameter], replay: Callable[[], None]) -> None:
+    def shape_gradients(self, parameters: Sequence[nn.Parameter], replay: Replay) -> float | None:
         """Edits ``p.grad``, the gradient of the whole objective; runs once an optimizer step, before clipping.
+
+        It also runs inside a replay that a method later in the list asks for.
 
         Args:
             parameters: everything the optimizer moves.
-            replay: recomputes every ``p.grad`` at the current weights, over the same window and dropout masks.
+            replay: computes the step's gradient again.
+
+        Returns:
+            an unweighted value to be logged as ``reg/<Name>``, or None.
         """
 
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
         """Called after the update: projections, or weights that decay must not have moved."""
+
+
+def forward_seed() -> int:
+    """The identity of the forward that runs now: its counted seed, alike in a replay and in a recomputed activation."""
+    return torch.default_generator.initial_seed()
+
+
+def forward_generator(name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A private generator for the forward that runs now; it takes nothing from the stream that dropout draws from.
+
+    Extra forwards get other draws than the first. Activation checkpointing restores the seed of the forward that it
+    recomputes, so that a draw inside a checkpointed region comes out the same again.
+
+    Args:
+        name: of the method, and of the module where it draws once a module.
+    """
+    generator = torch.Generator(device)
+    return generator.manual_seed(derive(name, forward_seed()))

@@ -64,7 +64,8 @@ def test_rdrop_uses_the_likelihood_of_the_target(kind):
     likelihood, width, targets = KINDS[kind]
     first, second = logits(width), logits(width, 1)
     nll = likelihood.nll(first, targets)
-    step = Step(Outputs(first, first), targets, torch.arange(3), nll, likelihood, lambda: Outputs(second, second))
+    outputs, others = Outputs(first, first), Outputs(second, second)
+    step = Step(outputs, targets, torch.arange(3), nll, likelihood, lambda: others, lambda: outputs)
     term = RDrop(2.0).token_term(step)
     divergence = likelihood.divergence(first, second).sum()
     expected = 0.5 * (nll + likelihood.nll(second, targets)).sum() + 0.5 * 2.0 * divergence

@@ -20,7 +20,15 @@ FIRST, SECOND = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
 def step(first, second, target):
     targets = torch.tensor([target])
     nll = token_nll(first, targets)
-    return Step(Outputs(first, first), targets, torch.tensor([0]), nll, Categorical(), lambda: Outputs(second, second))
+    return Step(
+        Outputs(first, first),
+        targets,
+        torch.tensor([0]),
+        nll,
+        Categorical(),
+        lambda: Outputs(second, second),
+        lambda: Outputs(first, first),
+    )
 
 
 def test_symmetric_kl_of_the_known_case():

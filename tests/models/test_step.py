@@ -18,7 +18,8 @@ from finelab.models import CausalLM, SequenceClassifier
 from finelab.models.adapters import Full
 from finelab.models.regularizers import L2SP, RDrop
 from finelab.models.regularizers.regularizer import Regularizer, Term
-from finelab.models.window import NonFiniteError, unique_names
+from finelab.models.stack import unique_names
+from finelab.models.window import NonFiniteError
 
 
 def lora(dropout=0.1):

@@ -1,0 +1,73 @@
+"""A look at training rows outside the training stream, which shifts no later draw."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..contracts.batch import Batch
+from ..contracts.data import EvaluationSource
+from ..contracts.errors import UserError
+from .adapters.adapter import Batches
+
+if TYPE_CHECKING:
+    from .objective import Objective
+
+
+class TrainingSurvey:
+    """The rows that a method may look at before the first step, and their loss."""
+
+    def __init__(self, module: "Objective") -> None:
+        self.module, self.trainer = module, module.trainer
+
+    def rows(self, limit: int) -> Iterator[Batch]:
+        share = -(-limit // self.trainer.world_size)
+        batches = training_batches(self.trainer)(share)
+        single = ({key: value[i : i + 1] for key, value in b.items()} for b in batches for i in range(len(b["labels"])))
+        return (self.trainer.strategy.batch_to_device(row) for row in islice(single, share))
+
+    def nll(self, batch: Batch) -> Tensor:
+        outputs, targets, _ = self.module.supervised(batch)
+        return self.module.likelihood.nll(outputs.logits, targets).sum()
+
+    def summed(self, value: Tensor) -> Tensor:
+        whole = self.trainer.strategy.reduce(value, reduce_op="sum")
+        assert isinstance(whole, Tensor)
+        return whole
+
+
+def training_batches(trainer: Trainer) -> Batches:
+    """Batches of about so many training rows in a fixed order, this rank's share; never those of the training stream.
+
+    Raises:
+        UserError: on use, where neither the data module nor its loader can be read apart from the training stream.
+    """
+
+    def batches(rows: int) -> Iterator[Batch]:
+        seen = 0
+        for batch in loader_apart(trainer):
+            if seen >= rows:
+                return
+            seen += len(batch["labels"])
+            yield batch
+
+    return batches
+
+
+def loader_apart(trainer: Trainer) -> "DataLoader | Iterator[Batch]":
+    data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(data, EvaluationSource) and (loader := data.evaluation_loader("train")) is not None:
+        return iter(loader)
+    loader = trainer.train_dataloader
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, torch.utils.data.IterableDataset):
+        raise UserError(
+            f"data: {type(data).__name__} has no evaluation_loader('train'), and a method of this run wants to look at "
+            "training rows before the first step. Use a data module of finelab, or remove that method."
+        )
+    order = range(trainer.global_rank, len(loader.dataset), trainer.world_size)  # pyright: ignore[reportArgumentType]
+    own = torch.Generator().manual_seed(0)  # a loader without one draws from the default generator
+    return DataLoader(loader.dataset, batch_size=1, sampler=order, collate_fn=loader.collate_fn, generator=own)
