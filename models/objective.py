@@ -115,8 +115,11 @@ class Objective(Target):
 
     def reference(self, batch: Batch) -> Outputs:
         """The base's function on a batch: eval mode, no graph, not a single draw."""
+        torch.clear_autocast_cache()  # it would hand out casts of the tuned weights in the place of the base's
         with torch.no_grad(), evaluating(self), self.as_base():
-            return self.supervised(batch)[0]
+            outputs = self.supervised(batch)[0]
+        torch.clear_autocast_cache()  # and of the base's, without a graph, to the forwards that follow
+        return outputs
 
     # ---- one optimizer step
 
