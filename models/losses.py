@@ -1,9 +1,12 @@
 """Losses as pure functions over supervised positions. Legend: B rows, T tokens, N supervised positions, V classes."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from ..contracts.batch import IGNORE
@@ -11,8 +14,8 @@ from ..contracts.batch import IGNORE
 SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 """Of sums over many tokens: float32 loses their sixth digit, and Apple's GPU has no float64."""
 
-CHUNK = 8192
-"""Positions whose two float32 log-softmaxes are held at once; bounds memory for a large vocabulary."""
+ELEMENTS = 1 << 22
+"""Numbers in one float32 tensor of a chunk, 16 MiB: many positions of a few classes, few of a large vocabulary."""
 
 
 class Supervised(NamedTuple):
@@ -52,6 +55,18 @@ def token_nll(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
+def directed_kl(logits: Tensor, others: Tensor) -> Tensor:
+    """KL(p || q) in nats, p from ``logits`` and q from ``others``.
+
+    Args:
+        logits: [N, V]; others: [N, V].
+
+    Returns:
+        [N] float32, zero where the logits agree.
+    """
+    return ChunkedKL.apply(logits, others, 1.0, 0.0)  # pyright: ignore[reportReturnType]
+
+
 def symmetric_kl(logits: Tensor, others: Tensor) -> Tensor:
     """Mean of both directions of the Kullback-Leibler divergence, in nats.
 
@@ -59,23 +74,76 @@ def symmetric_kl(logits: Tensor, others: Tensor) -> Tensor:
         logits: [N, V]; others: [N, V].
 
     Returns:
-        [N] float32, zero where the two distributions agree.
+        [N] float32, zero where the logits agree.
     """
-    parts = []
-    for left, right in zip(logits.split(CHUNK), others.split(CHUNK), strict=True):
-        log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
-        parts.append(0.5 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1))
-    return torch.cat(parts)
+    return ChunkedKL.apply(logits, others, 0.5, 0.5)  # pyright: ignore[reportReturnType]
 
 
-def directed_kl(logits: Tensor, others: Tensor) -> Tensor:
-    """KL(p || q) in nats, p from ``logits`` and q from ``others``, both [N, V].
+class ChunkedKL(torch.autograd.Function):
+    """there * KL(p || q) + back * KL(q || p) of each position, from log-softmaxes that are never all there at once.
 
-    Returns:
-        [N] float32.
+    Only the logits are kept for the backward pass, which computes each chunk's log-softmaxes again. Beyond
+    the logits and their gradients, in the dtypes they have, a pass holds a few float32 tensors of ``ELEMENTS`` numbers.
+    The gradient is written out: where p equals q it is exactly zero, which softmax sums that differ from one by a
+    rounding would not give.
     """
-    parts = []
-    for left, right in zip(logits.split(CHUNK), others.split(CHUNK), strict=True):
-        log_p, log_q = left.float().log_softmax(-1), right.float().log_softmax(-1)
-        parts.append((log_p.exp() * (log_p - log_q)).sum(-1))
-    return torch.cat(parts)
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, others: Tensor, there: float, back: float) -> Tensor:
+        ctx.save_for_backward(logits, others)
+        ctx.there, ctx.back = there, back
+        found = logits.new_empty(len(logits), dtype=wide(logits, others))
+        for rows in chunks(logits):
+            p, q, ratio = compared(logits[rows], others[rows])
+            found[rows] = p.mul_(there).sub_(q.mul_(back)).mul_(ratio).sum(-1)
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        logits, others = ctx.saved_tensors
+        left, right = (
+            torch.empty_like(x) if needed else None
+            for x, needed in zip((logits, others), ctx.needs_input_grad, strict=False)
+        )
+        for rows in chunks(logits):
+            p, q, ratio = compared(logits[rows], others[rows])
+            scale = gradients[0][rows, None]
+            if left is not None:
+                left[rows] = slope(p, q, ratio, ctx.there, ctx.back).mul_(scale)
+            if right is not None:
+                right[rows] = slope(q, p, ratio.neg_(), ctx.back, ctx.there).mul_(scale)
+        return left, right, None, None
+
+
+def wide(*tensors: Tensor) -> torch.dtype:
+    """float32 for anything narrower."""
+    return functools.reduce(torch.promote_types, (x.dtype for x in tensors), torch.float32)
+
+
+def chunks(logits: Tensor) -> Iterator[slice]:
+    """Stretches of rows with at most ``ELEMENTS`` numbers, or a single row."""
+    size = max(1, ELEMENTS // logits.shape[-1])
+    return (slice(start, start + size) for start in range(0, len(logits), size))
+
+
+def compared(logits: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """p, q and log p - log q of one chunk; a class that neither allows, at minus infinity in both, counts nothing."""
+    dtype = wide(logits, others)
+    log_p, log_q = logits.to(dtype).log_softmax(-1), others.to(dtype).log_softmax(-1)
+    p, q = log_p.exp(), log_q.exp()
+    least = torch.finfo(dtype).min / 2
+    return p, q, log_p.clamp_(min=least).sub_(log_q.clamp_(min=least))
+
+
+def slope(own: Tensor, other: Tensor, ratio: Tensor, there: float, back: float) -> Tensor:
+    """Derivative of there * KL(own || other) + back * KL(other || own) by the logits of ``own``.
+
+    Args:
+        ratio: log own - log other.
+    """
+    found = (own - other).mul_(back)
+    if there:
+        centred = ratio - (own * ratio).sum(-1, keepdim=True)
+        found.add_(centred.mul_(own), alpha=there)
+    return found
