@@ -115,11 +115,8 @@ class Objective(Target):
 
     def reference(self, batch: Batch) -> Outputs:
         """The base's function on a batch: eval mode, no graph, not a single draw."""
-        torch.clear_autocast_cache()  # it would hand out casts of the tuned weights in the place of the base's
-        with torch.no_grad(), evaluating(self), self.as_base():
-            outputs = self.supervised(batch)[0]
-        torch.clear_autocast_cache()  # and of the base's, without a graph, to the forwards that follow
-        return outputs
+        with torch.no_grad(), evaluating(self), self.as_base():  # Lightning's autocast caches no casts of the weights
+            return self.supervised(batch)[0]
 
     # ---- one optimizer step
 
