@@ -1,0 +1,86 @@
+"""One row per regularizer: how it is made at a strength that acts, how it is made neutral, and what it cannot keep."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from finelab.models.regularizers import L2SP, RDrop
+from finelab.models.regularizers.regularizer import Regularizer
+
+Make = Callable[[], Regularizer]
+
+
+class Open(float):
+    """A number that no short cut takes for its neutral value; arithmetic sees the value."""
+
+    __hash__ = float.__hash__
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the matrix knows about one method.
+
+    Args:
+        name: of the class, with the variant where there are several.
+        real: at a strength whose effect is seen within two steps.
+        neutral: as shipped: the short cut is taken.
+        uncut: the neutral numbers with the short cut disabled: the machinery runs and must change nothing.
+        quiet: at a real strength without a draw of its own; None where every form of it draws.
+        needs_dropout: it acts on the difference between dropout masks.
+        shapes: it overrides ``shape_gradients``, so that its place in the list matters.
+        compiles: it claims the same result under ``torch.compile``.
+        logged: it logs a value under ``reg/<Name>``.
+        exceptions: check -> why this method does not keep it.
+    """
+
+    name: str
+    real: Make
+    neutral: Make
+    uncut: Make
+    quiet: Make | None = None
+    needs_dropout: bool = False
+    shapes: bool = False
+    compiles: bool = True
+    logged: bool = True
+    exceptions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The name of the class."""
+        return type(self.real()).__name__
+
+
+ROWS = [
+    Row(
+        "L2SP",
+        real=lambda: L2SP(0.3),
+        neutral=lambda: L2SP(0.0),
+        uncut=lambda: L2SP(Open(0.0)),
+        quiet=lambda: L2SP(0.3),
+    ),
+    Row(
+        "RDrop",
+        real=lambda: RDrop(1.0),
+        neutral=lambda: RDrop(0.0),
+        uncut=lambda: RDrop(Open(0.0)),
+        needs_dropout=True,
+        exceptions={
+            "uncut": "at weight 0 the definition is the mean of two passes' NLL: the short cut is the neutral setting",
+        },
+    ),
+]
+BY_NAME = {row.name: row for row in ROWS}
+
+REFUSED: dict[frozenset[str], str] = {}
+"""Pairs that cannot be combined, and why."""
+
+STACKS: list[tuple[str, ...]] = [("L2SP", "RDrop")]
+"""Longer stacks that take part in the slow comparisons."""

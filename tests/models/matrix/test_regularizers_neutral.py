@@ -1,0 +1,62 @@
+"""At its neutral setting a method is the baseline: bit for bit as shipped, to rounding where its machinery runs."""
+
+import functools
+
+import pytest
+import torch
+
+from .regularizer_runs import TASKS, Run, rows, run, tuner, without_dropout
+from .regularizer_table import ROWS
+
+every = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+tasks = pytest.mark.parametrize("task", TASKS)
+
+
+def trained(task: str, regularizers=(), dropout: bool = True) -> Run:
+    module = tuner(task, regularizers)
+    module.configure_model()
+    if not dropout:
+        without_dropout(module)
+    return run(module, rows(task, 2), accumulate=2, masks=True)
+
+
+@functools.cache
+def baseline(task: str, dropout: bool = True) -> Run:
+    return trained(task, (), dropout)
+
+
+@tasks
+@every
+def test_as_shipped_it_is_the_baseline_bit_for_bit(row, task):
+    found, plain = trained(task, [row.neutral()]), baseline(task)
+    assert torch.equal(found.weights, plain.weights)
+    assert all(torch.equal(*pair) for pair in zip(found.states, plain.states, strict=True))
+    assert len(found.masks.visits) == len(plain.masks.visits)
+    found.masks.require_first_masks_of(plain.masks)
+
+
+@tasks
+@every
+def test_with_the_short_cut_disabled_it_is_the_baseline_to_rounding(row, task):
+    """A method that cannot be the baseline over two dropout masks is compared where there is one mask only."""
+    dropout = "uncut" not in row.exceptions
+    found = trained(task, [row.uncut()], dropout)
+    assert (found.weights - baseline(task, dropout).weights).abs().max() < 1e-6
+
+
+@tasks
+@every
+@pytest.mark.parametrize("setting", ["uncut", "real"])
+def test_its_first_forwards_have_the_masks_of_the_baseline(row, task, setting):
+    """Whatever else the method runs or draws; a replayed forward has the masks of the first."""
+    found, plain = trained(task, [getattr(row, setting)()]), baseline(task)
+    assert plain.masks.visits[0][1][0].any()
+    found.masks.require_first_masks_of(plain.masks)
+
+
+@tasks
+@every
+def test_at_its_real_strength_it_acts(row, task):
+    """Otherwise every comparison of this matrix would be empty."""
+    found = trained(task, [row.real()])
+    assert (found.weights - baseline(task).weights).abs().max() > 1e-6

@@ -1,0 +1,67 @@
+"""One rank of two: every method of the table trains on this rank's half of the rows.
+
+Run as ``python two_ranks_script.py FOLDER``; the forwards are counted over the micro-batches of all ranks, so that one
+process with twice as many micro-batches draws the same masks and noise.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+from torch import multiprocessing
+from torch.utils.data import DataLoader
+
+from finelab.contracts.seeds import derive
+from finelab.models import objective
+
+from .regularizer_runs import TASKS, rows, run, tuner
+from .regularizer_table import ROWS, STACKS
+
+MICRO, TURNS = 2, 2
+
+
+def count_over_ranks(turns: int) -> None:
+    """Forward seeds that know a micro-batch by its place in the whole window, not by its rank."""
+
+    def counted(what, *parts):
+        if what == "forward":
+            train, step, turn, rank, *further = parts
+            return derive(what, train, step, rank * turns + turn, 0, *further)
+        return derive(what, *parts)
+
+    objective.derive = counted
+
+
+def half(task: str, rank: int) -> DataLoader:
+    whole = rows(task, MICRO)
+    mine = range(rank * MICRO * TURNS, (rank + 1) * MICRO * TURNS)
+    return DataLoader(whole.dataset, MICRO, sampler=mine, collate_fn=whole.collate_fn, generator=whole.generator)
+
+
+def cases():
+    made = {row.name: lambda row=row: [row.real()] for row in ROWS}
+    made |= {"+".join(stack): lambda stack=stack: [row.real() for row in ROWS if row.name in stack] for stack in STACKS}
+    return {f"{name}-{task}": (task, make) for name, make in made.items() for task in TASKS}
+
+
+def rank(number: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    os.environ |= {"LOCAL_RANK": str(number), "RANK": str(number)}
+    count_over_ranks(TURNS)
+    weights, logged = {}, {}
+    for name, (task, make) in cases().items():
+        found = run(
+            tuner(task, make()), half(task, number), TURNS, epochs=2,
+            devices=2, strategy="ddp", use_distributed_sampler=False,
+        )
+        weights[name], logged[name] = found.weights, found.logged[-1]
+    torch.save({"weights": weights, "logged": logged}, Path(folder) / f"{number}.pt")
+
+
+def main(folder: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(rank, (port, folder), nprocs=2)
