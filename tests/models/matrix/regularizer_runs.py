@@ -25,9 +25,7 @@ def tuner(task: str, regularizers: Sequence[Regularizer] = (), dropout: float = 
     adapter = options.pop("adapter", None) or LoraConfig(r=4, target_modules="all-linear", lora_dropout=dropout)
     if task == "lm":
         return CausalLM("tiny://llama", adapter, SGD, list(regularizers), **options)
-    return SequenceClassifier(
-        "tiny://bert", adapter, SGD, list(regularizers), labels=made_up_targets.LABELS, **options
-    )
+    return SequenceClassifier("tiny://bert", adapter, SGD, list(regularizers), labels=made_up_targets.LABELS, **options)
 
 
 def rows(task: str, micro: int, more: int = 0) -> DataLoader:

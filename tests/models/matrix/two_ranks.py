@@ -1,7 +1,7 @@
 """One rank of two: every method of the table trains on this rank's half of the rows.
 
-Run as ``python two_ranks_script.py FOLDER``; the forwards are counted over the micro-batches of all ranks, so that one
-process with twice as many micro-batches draws the same masks and noise.
+The forwards are counted over the micro-batches of all ranks, so that one process with twice as many micro-batches draws
+the same masks and noise.
 """
 
 import os
@@ -53,8 +53,13 @@ def rank(number: int, port: int, folder: str) -> None:
     weights, logged = {}, {}
     for name, (task, make) in cases().items():
         found = run(
-            tuner(task, make()), half(task, number), TURNS, epochs=2,
-            devices=2, strategy="ddp", use_distributed_sampler=False,
+            tuner(task, make()),
+            half(task, number),
+            TURNS,
+            epochs=2,
+            devices=2,
+            strategy="ddp",
+            use_distributed_sampler=False,
         )
         weights[name], logged[name] = found.weights, found.logged[-1]
     torch.save({"weights": weights, "logged": logged}, Path(folder) / f"{number}.pt")
