@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..contracts.errors import UserError
-from .losses import directed_kl, symmetric_kl, token_nll
+from .losses import directed_kl, symmetric_kl, token_nll, uniform_nll
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -27,10 +27,8 @@ class Categorical:
         return directed_kl(logits, others)
 
     def uniform_nll(self, logits: Tensor) -> Tensor:
-        """[N, V] -> [N] float32, nats; classes at minus infinity are none."""
-        values, possible = logits.float(), logits.isfinite()
-        mean = values.masked_fill(~possible, 0.0).sum(-1) / possible.sum(-1)
-        return values.logsumexp(-1) - mean
+        """[N, V] -> [N] float32, nats; classes that a row has not are none."""
+        return uniform_nll(logits)
 
 
 class Bernoulli:

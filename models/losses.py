@@ -14,6 +14,9 @@ from ..contracts.batch import IGNORE
 SUM_DTYPE = torch.float32 if torch.backends.mps.is_available() else torch.float64
 """Of sums over many tokens: float32 loses their sixth digit, and Apple's GPU has no float64."""
 
+IMPOSSIBLE = -1e9
+"""Logit of a class that a row has not: no probability, and finite, so that differences of logits stay numbers."""
+
 ELEMENTS = 1 << 22
 """Numbers in one float32 tensor of a chunk, 16 MiB: many positions of a few classes, few of a large vocabulary."""
 
@@ -147,3 +150,39 @@ def slope(own: Tensor, other: Tensor, ratio: Tensor, there: float, back: float) 
         centred = ratio - (own * ratio).sum(-1, keepdim=True)
         found.add_(centred.mul_(own), alpha=there)
     return found
+
+
+def uniform_nll(logits: Tensor) -> Tensor:
+    """Mean over all classes of their negative log-likelihood; classes at ``IMPOSSIBLE`` or minus infinity are none.
+
+    Args:
+        logits: [N, V].
+
+    Returns:
+        [N] float32, nats.
+    """
+    return ChunkedUniformNLL.apply(logits)  # pyright: ignore[reportReturnType]
+
+
+class ChunkedUniformNLL(torch.autograd.Function):
+    """As ``ChunkedKL``: the logits are kept and no copy, each chunk is computed again in the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        found = logits.new_empty(len(logits), dtype=wide(logits))
+        for rows in chunks(logits):
+            values, possible = logits[rows].to(found.dtype), logits[rows] > IMPOSSIBLE / 2
+            mean = values.where(possible, 0.0).sum(-1) / possible.sum(-1)
+            found[rows] = values.logsumexp(-1) - mean
+        return found
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (logits,) = ctx.saved_tensors
+        found = torch.empty_like(logits)
+        for rows in chunks(logits):
+            p, possible = logits[rows].softmax(-1, dtype=wide(logits)), logits[rows] > IMPOSSIBLE / 2
+            found[rows] = p.sub_(possible / possible.sum(-1, keepdim=True)).mul_(gradients[0][rows, None])
+        return found

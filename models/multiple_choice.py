@@ -4,14 +4,12 @@ import torch
 from torch import Tensor
 
 from ..contracts.batch import MODEL_INPUTS, Batch
+from .losses import IMPOSSIBLE
 from .meters import ChoiceMeter, Meter
 from .pooled_encoder import PooledEncoder
 from .pooling import pool
 from .regularizers.regularizer import Outputs
 from .scored import Scored
-
-IMPOSSIBLE = -1e9
-"""Logit of a choice that a question has not: no probability, and finite, so that differences of logits stay numbers."""
 
 
 class MultipleChoice(PooledEncoder):

@@ -10,7 +10,7 @@ from finelab.models import CausalLM
 from finelab.models.likelihoods import Categorical
 from finelab.models.losses import symmetric_kl, token_nll
 from finelab.models.regularizers import L2SP, RDrop
-from finelab.models.regularizers.l2sp import low_rank_square
+from finelab.models.regularizers.low_rank import low_rank_square
 from finelab.models.regularizers.rdrop import dropout_rates
 from finelab.models.regularizers.regularizer import Fresh, Outputs, Step
 
