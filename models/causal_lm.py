@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..contracts.batch import IGNORE, MODEL_INPUTS, Batch
+from ..contracts.batch import IGNORE, Batch
 from ..contracts.errors import UserError
 from .generative import Generative, unpadded
 from .losses import shift
@@ -45,7 +45,7 @@ class CausalLM(Generative):
 
     def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
         at = shift(batch["labels"])
-        inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
+        inputs = self.inputs(batch)
         mask = F.pad(at.mask, (self.adapter.virtual_tokens, 0), value=False)
         rows = at.rows
         if "document" in batch:
@@ -60,10 +60,10 @@ class CausalLM(Generative):
         Raises:
             UserError: the adapter's virtual tokens would stand before the first sample of a row only.
         """
-        if self.adapter.virtual_tokens:
+        if self.adapter.preceding:
             raise UserError(
                 f"data.loader: packed rows cannot train {type(self.adapter).__name__} with "
-                f"{self.adapter.virtual_tokens} virtual tokens: they would stand before the first sample of a row "
+                f"{self.adapter.preceding} virtual tokens: they would stand before the first sample of a row "
                 "only. Remove packing or padding_free from data.init_args.loader, or choose another model.adapter."
             )
         if not self.attention.startswith("flash"):

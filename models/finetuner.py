@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
+from ..contracts.batch import MODEL_INPUTS, Batch
 from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
@@ -184,6 +185,10 @@ class FineTuner(Objective):
         self.configure_model()
         read_manifest(folder, self.manifest())
         self.adapter.load(self.adapted, folder)
+
+    def inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What the adapted backbone reads of a batch."""
+        return {key: batch[key] for key in MODEL_INPUTS if key in batch} | dict(self.adapter.inputs(batch))
 
     @property
     @abstractmethod

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
@@ -87,13 +87,15 @@ class Generative(FineTuner):
         own = generation or self.generation
         prompts, _ = self.asked(batch)
         samples = batch["sample_id"].tolist()
+        extra = self.adapter.inputs(batch)
         groups: dict[int, list[int]] = defaultdict(list)
         for row, prompt in enumerate(prompts):
             groups[self.budget(prompt, own)].append(row)
         found: dict[int, Generated] = {}
         for budget, rows in groups.items():
-            ids = [samples[row] for row in rows]
-            written = self.write([prompts[row] for row in rows], ids, own, budget) if budget else [[]] * len(rows)
+            ids, more = [samples[row] for row in rows], {name: x[rows] for name, x in extra.items()}
+            asked = [prompts[row] for row in rows]
+            written = self.write(asked, ids, own, budget, more) if budget else [[]] * len(rows)
             for row, new in zip(rows, written, strict=True):
                 found[row] = Generated.of(new, self.stops, budget)
         return [found[row] for row in range(len(prompts))]
@@ -103,10 +105,17 @@ class Generative(FineTuner):
         positions = getattr(self.writer.config, "max_position_embeddings", None)
         if positions is None:
             return generation.max_new_tokens
-        taken = 0 if self.writer.config.is_encoder_decoder else len(prompt) + self.adapter.virtual_tokens
+        taken = 0 if self.writer.config.is_encoder_decoder else len(prompt) + self.adapter.preceding
         return max(0, min(generation.max_new_tokens, positions - taken))
 
-    def write(self, prompts: list[list[int]], rows: list[int], generation: Generation, budget: int) -> list[list[int]]:
+    def write(
+        self,
+        prompts: list[list[int]],
+        rows: list[int],
+        generation: Generation,
+        budget: int,
+        more: Mapping[str, Tensor],
+    ) -> list[list[int]]:
         """New tokens of rows that share a budget, perhaps with tokens behind the one that stops."""
         sampling = CountedSampling(generation, rows) if generation.samples else None
         adapted = self.adapted
@@ -117,7 +126,7 @@ class Generative(FineTuner):
                     f"model.adapter: {type(cast(PeftModel, adapted).active_peft_config).__name__} generates with "
                     "decoder-only models and without beams only; choose another adapter, e.g. peft.LoraConfig."
                 )
-            return self.write_without_cache(prompts, sampling, budget)
+            return self.write_without_cache(prompts, sampling, budget, more)
         ids, mask = (padded_right if encodes else padded_left)(prompts, self.pad)
         config = GenerationConfig(
             max_new_tokens=budget,
@@ -132,18 +141,19 @@ class Generative(FineTuner):
             attention_mask=mask.to(self.device),
             generation_config=config,
             logits_processor=LogitsProcessorList([] if sampling is None else [sampling]),
+            **more,
         )
         return cast(Tensor, output)[:, 1 if encodes else ids.shape[1] :].tolist()
 
     def write_without_cache(
-        self, prompts: list[list[int]], sampling: CountedSampling | None, budget: int
+        self, prompts: list[list[int]], sampling: CountedSampling | None, budget: int, more: Mapping[str, Tensor]
     ) -> list[list[int]]:
         """Prompt tuners put virtual tokens before each row's own, which a cache of theirs would count anew: whole
         passes, right-padded as in training, cost more and are the same function."""
         texts = [list(prompt) for prompt in prompts]
         for _ in range(budget):
             ids, mask = (part.to(self.device) for part in padded_right(texts, self.pad))
-            logits = self.adapted(input_ids=ids, attention_mask=mask).logits.float()
+            logits = self.adapted(input_ids=ids, attention_mask=mask, **more).logits.float()
             at = self.adapter.virtual_tokens + mask.sum(1) - 1
             scores = logits[torch.arange(len(texts), device=at.device), at]
             chosen = (scores if sampling is None else sampling(ids, scores)).argmax(-1).tolist()

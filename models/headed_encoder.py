@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..contracts.batch import MODEL_INPUTS, Batch
+from ..contracts.batch import Batch
 from ..contracts.errors import UserError
 from .finetuner import FineTuner
 from .regularizers.regularizer import Fresh, Outputs
@@ -97,8 +97,7 @@ class HeadedEncoder(FineTuner):
 
     def states(self, batch: Batch) -> Tensor:
         """Hidden states of the batch's own tokens, [B, T, H]."""
-        inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
-        return self.adapted(**inputs).last_hidden_state[:, self.adapter.virtual_tokens :]
+        return self.adapted(**self.inputs(batch)).last_hidden_state[:, self.adapter.virtual_tokens :]
 
     def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
         features = self.features(batch)

@@ -34,6 +34,7 @@ class MultipleChoice(PooledEncoder):
         """[B, C, H]; only choices that there are go through the encoder."""
         real = choices(batch)
         own = {key: batch[key][real] for key in MODEL_INPUTS if key in batch}
+        own["source_id"] = batch["source_id"][real.nonzero()[:, 0]]
         pooled = pool(self.states(own), own["attention_mask"], self.pooling)
         return pooled.new_zeros(*real.shape, pooled.shape[-1]).masked_scatter(real.unsqueeze(-1), pooled)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..contracts.batch import IGNORE, MODEL_INPUTS, Batch
+from ..contracts.batch import IGNORE, Batch
 from ..contracts.errors import UserError
 from .generative import Generative, unpadded
 from .meters import LanguageModelMeter, Meter, token_columns
@@ -60,7 +60,7 @@ class Seq2SeqLM(Generative):
 
     def supervised(self, batch: Batch) -> tuple[Outputs, Tensor, Tensor]:
         labels = batch["labels"]
-        inputs = {key: batch[key] for key in MODEL_INPUTS if key in batch}
+        inputs = self.inputs(batch)
         self.kept = labels != IGNORE
         try:
             decoder_input_ids = shifted_right(self.adapted, labels)

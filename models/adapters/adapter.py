@@ -1,14 +1,14 @@
 """The protocol of an adapter: the shape of the weights, and which of them train."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 from lightning.pytorch import Callback
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...contracts.batch import Batch
@@ -45,6 +45,15 @@ class Adapter(ABC):
     def virtual_tokens(self) -> int:
         """Positions that the adapter puts before each row's own; the target leaves them out."""
         return 0
+
+    @property
+    def preceding(self) -> int:
+        """Positions that attention sees before each row's own: virtual tokens, or keys and values without a token."""
+        return self.virtual_tokens
+
+    def inputs(self, batch: Batch) -> Mapping[str, Tensor]:
+        """What the adapted backbone takes of a batch beyond ``MODEL_INPUTS``, e.g. each row's task."""
+        return {}
 
     @abstractmethod
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:

@@ -1,6 +1,8 @@
 """The bridge to Hugging Face PEFT: any ``peft.PeftConfig`` as it is (github.com/huggingface/peft)."""
 
 import copy
+import importlib
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,6 @@ from peft import (
     PeftConfig,
     PeftModel,
     PeftType,
-    PromptEncoderConfig,
-    PromptLearningConfig,
     TaskType,
     get_peft_model,
     load_peft_weights,
@@ -26,18 +26,23 @@ from .adapter import Adapter
 REFUSED: dict[type[PeftConfig], str] = {
     AdaLoraConfig: "allocates ranks from a call in the training loop and hides a loss, and neither is driven yet, "
     "so it would train as plain LoRA.",
-    PromptEncoderConfig: "saves the prompt that its encoder computed and not the encoder, so what is loaded for "
-    "more than inference is another model.",
 }
 
-UNSHAPELY = {"inference_mode", "base_model_name_or_path", "revision", "auto_mapping", "peft_version"}
+UNSHAPELY = {
+    "inference_mode",
+    "base_model_name_or_path",
+    "revision",
+    "auto_mapping",
+    "peft_version",
+    "tokenizer_name_or_path",
+}
 """Keys of adapter_config.json that say nothing about the weights' shape or use."""
 
 
 class Peft(Adapter):
     """Wraps a backbone in the PEFT method that a configuration describes, and saves PEFT's own folder format.
 
-    Prompt tuners prepend virtual tokens, so that outputs are longer than the batch by ``virtual_tokens``.
+    A tuner that needs more than that has a subclass in ``peft_<peft_type>.py``, where ``as_adapter`` finds it.
 
     Args:
         config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it, and given the backbone's task type
@@ -52,16 +57,8 @@ class Peft(Adapter):
             raise UserError(f"model.adapter: {type(config).__name__} {reason} Choose another, e.g. peft.LoraConfig.")
         self.config = config
 
-    @property
-    def virtual_tokens(self) -> int:
-        if not isinstance(self.config, PromptLearningConfig) or self.config.peft_type == PeftType.PREFIX_TUNING:
-            return 0
-        return self.config.num_virtual_tokens
-
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
-        config = copy.deepcopy(self.config)
-        if config.task_type is None:
-            config.task_type = task_of(backbone)
+        config = self.configured(backbone)
         try:
             model = get_peft_model(backbone, config)
         except (ValueError, KeyError, AttributeError, RuntimeError) as error:
@@ -75,12 +72,26 @@ class Peft(Adapter):
             )
         return model
 
+    def configured(self, backbone: PreTrainedModel) -> PeftConfig:
+        """A copy of the configuration with what the base decides filled in."""
+        config = copy.deepcopy(self.config)
+        if config.task_type is None:
+            config.task_type = task_of(backbone)
+        return config
+
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
         model.save_pretrained(str(folder))
 
     def load(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
+        self.require_same(model, folder)
+        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+
+    def require_same(self, model: PeftModel, folder: Path) -> None:
+        """Raises:
+        UserError: the folder holds no PEFT adapter, or one of another configuration.
+        """
         if not (folder / "adapter_model.safetensors").is_file():
             raise UserError(f"{folder} holds no adapter_model.safetensors; only safetensors are read, never pickles.")
         stored = comparable(json.loads((folder / "adapter_config.json").read_text()))
@@ -91,7 +102,6 @@ class Peft(Adapter):
                     f"{folder} was written by another adapter: its {key} is {stored[key]!r} and this one's is "
                     f"{wanted[key]!r}. Load it with the config.yaml of its own run."
                 )
-        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
 
 
 def task_of(backbone: PreTrainedModel) -> TaskType:
@@ -111,4 +121,13 @@ def comparable(config: dict[str, Any]) -> dict[str, Any]:
 
 def as_adapter(adapter: Adapter | PeftConfig) -> Adapter:
     """What may stand in ``model.adapter``: an adapter of ours, or any PEFT configuration."""
-    return Peft(adapter) if isinstance(adapter, PeftConfig) else adapter
+    return bridge_of(adapter)(adapter) if isinstance(adapter, PeftConfig) else adapter
+
+
+def bridge_of(config: PeftConfig) -> type[Peft]:
+    """The class in ``peft_<peft_type>.py``; ``Peft`` itself where there is no such file."""
+    name = f"{__package__}.peft_{PeftType(config.peft_type).value.lower()}"
+    if importlib.util.find_spec(name) is None:
+        return Peft
+    own = vars(importlib.import_module(name)).values()
+    return next(c for c in own if isinstance(c, type) and issubclass(c, Peft) and c.__module__ == name)
