@@ -21,8 +21,9 @@ from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
 from .checkpoint_folder import read_manifest, write_manifest
+from .learning_rate import LearningRate, combined
 from .objective import Objective
-from .parameter_groups import decay_groups, undecayed
+from .parameter_groups import parameter_groups, scale_rates, undecayed
 from .regularizers.regularizer import Regularizer
 from .schedule import Schedule
 from .stack import named_stack, require_base
@@ -38,6 +39,7 @@ class FineTuner(Objective):
         optimizer: a factory over parameter groups; vectors and norms get no weight decay.
         regularizers: in the order in which they act.
         schedule: of the learning rate, per optimizer step; None keeps the optimizer's rate.
+        learning_rates: rules for parameters with a rate of their own; they multiply.
         loading: revision, dtype, attention kernel, activation checkpointing.
         seeds: init for new weights, train for dropout and noise.
     """
@@ -51,12 +53,14 @@ class FineTuner(Objective):
         optimizer: Callable[[Iterable], Optimizer],
         regularizers: list[Regularizer] | None = None,
         schedule: Schedule | None = None,
+        learning_rates: list[LearningRate] | None = None,
         loading: Loading | None = None,
         seeds: Seeds | int = 1,
     ) -> None:
         super().__init__(Seeds.of(seeds))
         self.base, self.adapter = base, as_adapter(adapter)
         self.make_optimizer, self.schedule = optimizer, schedule
+        self.learning_rates = list(learning_rates or [])
         self.own_regularizers, self.loading = list(regularizers or []), loading or Loading()
         self.model: nn.Module | None = None
         self.loading_notes: tuple[str, ...] = ()
@@ -100,8 +104,10 @@ class FineTuner(Objective):
         return self.adapter.callbacks()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        groups = decay_groups((p for p in self.parameters() if p.requires_grad), self.exempt)
-        optimizer = self.make_optimizer(groups)
+        trained = (p for p in self.parameters() if p.requires_grad)
+        assert self.model is not None
+        multipliers = combined(self.learning_rates, self.model)
+        optimizer = scale_rates(self.make_optimizer(parameter_groups(trained, self.exempt, multipliers)))
         if self.schedule is None:
             return optimizer
         total = self.trainer.estimated_stepping_batches

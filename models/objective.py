@@ -26,6 +26,7 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .gradients import evaluating, no_sync, scale_gradients, seed_forward, trained
 from .losses import SUM_DTYPE
+from .parameter_groups import base_rate
 from .regularizers.regularizer import Outputs, Regularizer, Step
 from .stack import Named, SilentTerms, StepReplay, overrides
 from .survey import TrainingSurvey
@@ -165,7 +166,7 @@ class Objective(Target):
         shown |= self.window.shown_means() | self.shape_gradients(parameters, self.shapers)
         self.silent.watch(shown)
         self.norm = norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        rate = optimizer.param_groups[0]["lr"]
+        rate = base_rate(optimizer)
         require_finite(self.window, norm, rate, scaled=self.trainer.scaler is not None)
         logged = {f"reg/{name}": value for name, value in shown.items()}
         means = zip(self.consumed, self.window.seen, strict=True)

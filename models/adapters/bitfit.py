@@ -10,11 +10,11 @@ from .adapter import Adapter
 class BitFit(Adapter):
     """``y = W x + b`` with W frozen and b trained, in every linear layer and norm that has a bias; and a new head.
 
-    Trained, with H the width, I the FFN's and L blocks: ``L (7 H + I) + H`` for a BERT without its pooling layer (query,
-    key, value, both output layers, the FFN's inner layer and two norms a block; the embedding's norm). Less than a
-    thousandth of the model. Cost: the gradient still travels through every block, so a step takes about as long as with
-    LoRA; gradients and optimizer state are those of the biases alone. Learning rates are about a hundred times those of
-    full fine-tuning: the authors' examples use 1e-3 beside 1e-5.
+    Trained, with H the width, I the FFN's and L blocks: ``L (7 H + I) + H`` for a BERT without its pooling layer
+    (query, key, value, both output layers, the FFN's inner layer and two norms a block; the embedding's norm). Less
+    than a thousandth of the model. Cost: the gradient still travels through every block, so a step takes about as long
+    as with LoRA; gradients and optimizer state are those of the biases alone. Learning rates are about a hundred times
+    those of full fine-tuning: the authors' examples use 1e-3 beside 1e-5.
 
     The update stands in the base's own weights: it is merged as it stands, and the base is found with the biases of the
     start, not by turning anything off. Weight decay leaves biases alone, so it does nothing but to a new head.

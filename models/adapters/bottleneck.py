@@ -1,20 +1,22 @@
 """Bottleneck adapters: Houlsby et al., ICML 2019, arXiv:1902.00751; Pfeiffer et al., EACL 2021, arXiv:2005.00247;
 the parallel form of He et al., ICLR 2022, arXiv:2110.04366."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
 from .adapter import Adapter
-from .structure import Sublayer, stacks, sublayers, widths
+from .structure import Sublayer, stacks, sublayers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "swish": nn.SiLU, "tanh": nn.Tanh}
 Placement = Literal["houlsby", "pfeiffer", "parallel"]
+SETTINGS = "bottleneck.json"
 
 
 class DownUp(nn.Module):
@@ -63,14 +65,14 @@ class Bottleneck(Adapter):
     - ``pfeiffer``: behind the FFN alone;
     - ``parallel``: beside the FFN, on what the FFN reads.
 
-    Trained: ``n (2 H m + m + H)`` for n places: 2 L, L and L of L blocks, and 3 L behind every sublayer of a decoder with
-    cross attention. Cost: two small matrix products a place, one after the other, which cannot be merged into the base and
-    so stay at inference; gradients travel through every block, as with LoRA. No norm of the base trains, while Houlsby's
-    own code trains them too.
+    Trained: ``n (2 H m + m + H)`` for n places: 2 L, L and L of L blocks, and 3 L behind every sublayer of a decoder
+    with cross attention. Cost: two small matrix products a place, one after the other, which cannot be merged into the
+    base and so stay at inference; gradients travel through every block, as with LoRA. No norm of the base trains, while
+    Houlsby's own code trains them too.
 
     D starts as torch's own (He et al. do the same), U, u and d at zero: exactly the base at step 0, where Houlsby's
-    truncated normal is near it only. ``off`` is that base at any time. Weight decay shrinks D and U and so pulls towards
-    the base; the biases are left alone.
+    truncated normal is near it only. ``off`` is that base at any time. Weight decay shrinks D and U and so pulls
+    towards the base; the biases are left alone.
 
     Published settings: Houlsby reduction 16 with swish at a learning rate of 3e-4 for BERT; Pfeiffer reduction 16 with
     relu; parallel reduction 2 with relu and scale 4 (adapter-hub's configurations of these names). Hurts at inference
@@ -152,3 +154,21 @@ class Bottleneck(Adapter):
             "model.adapter: Bottleneck cannot be merged: its activation stands between two layers, so no weight of the "
             "base does what it does. Keep the checkpoint folder as it is, or train peft.LoraConfig, which merges."
         )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the weights mean, beyond their names and shapes."""
+        return {"placement": self.placement, "activation": self.activation, "scale": self.scale}
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        super().save(model, folder)
+        (folder / SETTINGS).write_text(json.dumps(self.settings, indent=1))
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        stored = json.loads((folder / SETTINGS).read_text())
+        if stored != self.settings:
+            raise UserError(
+                f"{folder} was written by a Bottleneck with {stored} and this one has {self.settings}; load it "
+                "with the config.yaml of its own run."
+            )
+        super().load(model, folder)

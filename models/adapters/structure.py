@@ -1,9 +1,10 @@
 """What a pretrained transformer is made of, told by how its modules stand and never by its family.
 
-A *stack* is an outermost ``ModuleList`` of blocks. In a block, layers under a name with "attn" or "attention" make up an
-attention each and the remaining ones the feed-forward network (FFN); the last of each that is as wide as the residual
-stream is its output layer. Checked on BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, DeBERTa, MPNet, Llama, Mistral, Qwen,
-Gemma, GPT-2, GPT-J, GPT-NeoX, Phi, Falcon, OPT, BLOOM, MPT, T5, BART and mBART; there is no table of families.
+A *stack* is an outermost ``ModuleList`` of blocks. In a block, layers under a name with "attn" or "attention" make up
+an attention each and the remaining ones the feed-forward network (FFN); the last of each that is as wide as the
+residual stream is its output layer. Checked on BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, DeBERTa, MPNet, Llama,
+Mistral, Qwen, Gemma, GPT-2, GPT-J, GPT-NeoX, Phi, Falcon, OPT, BLOOM, MPT, T5, BART and mBART; there is no table of
+families.
 """
 
 from dataclasses import dataclass
@@ -110,5 +111,3 @@ def widths(layer: nn.Module) -> tuple[int, int]:
         return rows, columns
     assert isinstance(layer, nn.Linear)
     return layer.in_features, layer.out_features
-
-

@@ -12,14 +12,15 @@ from .structure import input_parameters, is_norm, stacks
 class TopLayers(Adapter):
     """Trains the last k blocks, the norms that follow them, and a new head; everything below is frozen.
 
-    Trained, with ``|block|`` the parameters of one block: ``k |block| + |final norm|`` (a BERT has no final norm). Of an
-    encoder-decoder these are the decoder's. A language model's vocabulary layer stays frozen, tied or not: it is
+    Trained, with ``|block|`` the parameters of one block: ``k |block| + |final norm|`` (a BERT has no final norm). Of
+    an encoder-decoder these are the decoder's. A language model's vocabulary layer stays frozen, tied or not: it is
     pretrained, often larger than all k blocks together, and where it is tied it is the embedding below every frozen
-    block. Cost: one forward; the backward stops at the k-th block, so a step takes about ``(1 + 2 k / L) / 3`` of that of
-    full fine-tuning with L blocks, and gradients and optimizer state are the blocks' own.
+    block. Cost: one forward; the backward stops at the k-th block, so a step takes about ``(1 + 2 k / L) / 3`` of that
+    of full fine-tuning with L blocks, and gradients and optimizer state are the blocks' own.
 
     The update stands in the base's own weights: it is merged as it stands, and the base is found with the blocks of the
-    start, not by turning anything off. Weight decay pulls the matrices to zero, not to the base, as in full fine-tuning.
+    start, not by turning anything off. Weight decay pulls the matrices to zero, not to the base, as in full
+    fine-tuning.
 
     Hurts where the input is unlike the pretraining text, since what reads it cannot change; sweep k.
 

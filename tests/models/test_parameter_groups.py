@@ -7,7 +7,7 @@ from torch import nn
 
 from finelab.models import CausalLM, WarmupConstant, WarmupCosine, WarmupLinear
 from finelab.models.adapters import Full
-from finelab.models.parameter_groups import decay_groups, undecayed
+from finelab.models.parameter_groups import parameter_groups, undecayed
 
 
 class OddNorm(nn.Module):
@@ -49,7 +49,7 @@ def test_decay_acts_on_the_decayed_group_alone():
     nn.init.constant_(model.weight, 1.0)
     nn.init.constant_(model.bias, 1.0)
     exempt = {id(model.bias)}
-    optimizer = torch.optim.AdamW(decay_groups(model.parameters(), exempt), lr=0.1, weight_decay=0.3)
+    optimizer = torch.optim.AdamW(parameter_groups(model.parameters(), exempt), lr=0.1, weight_decay=0.3)
     for _ in range(10):
         for p in model.parameters():
             p.grad = torch.zeros_like(p)
