@@ -37,9 +37,11 @@ class Product:
 
 
 def products_of(layer: nn.Module) -> list[Product]:
-    """The updates of a LoRA layer over a linear layer or an embedding; none for any other module."""
+    """The updates of a LoRA layer over a linear layer or an embedding; none for any other module (AdaLoRA's have a
+    third factor)."""
     if not isinstance(layer, LoraLayer):
         return []
-    pairs = {name: (a.weight, layer.lora_B[name].weight) for name, a in layer.lora_A.items()}
+    linear = {name: a for name, a in layer.lora_A.items() if isinstance(a, nn.Linear)}
+    pairs = {name: (a.weight, layer.lora_B[name].weight) for name, a in linear.items()}
     pairs |= {name: (a, layer.lora_embedding_B[name]) for name, a in layer.lora_embedding_A.items()}
     return [Product(cast(nn.Parameter, a), cast(nn.Parameter, b), layer.scaling[n]) for n, (a, b) in pairs.items()]
