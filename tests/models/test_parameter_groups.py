@@ -2,11 +2,19 @@
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, get_peft_model
+from peft import (
+    IA3Config,
+    LNTuningConfig,
+    LoraConfig,
+    PromptTuningConfig,
+    RoadConfig,
+    VeraConfig,
+    get_peft_model,
+)
 from torch import nn
 
 from finelab.models import CausalLM, WarmupConstant, WarmupCosine, WarmupLinear
-from finelab.models.adapters import Full
+from finelab.models.adapters import Full, NormTuning
 from finelab.models.parameter_groups import parameter_groups, undecayed
 
 
@@ -65,3 +73,39 @@ def test_schedules_at_their_corners():
     assert [constant.multiplier(t, 10) for t in (0, 4, 5, 9)] == pytest.approx([1 / 6, 5 / 6, 1, 1])
     with pytest.raises(ValueError, match="1.5"):
         WarmupLinear(1.5)
+
+
+KINDS = {  # what of it must outlive any decay
+    "IA3": (IA3Config(target_modules=["v_proj", "down_proj"], feedforward_modules=["down_proj"]), "ia3_l"),
+    "DoRA": (LoraConfig(r=2, target_modules=["q_proj"], use_dora=True), "magnitude"),
+    "VeRA": (VeraConfig(r=4, target_modules=["q_proj", "o_proj"]), "vera_lambda_d"),
+    "LNTuning": (LNTuningConfig(target_modules=["norm"]), "norm"),
+    "RoAd": (RoadConfig(target_modules=["q_proj"], group_size=8), "road_"),
+    "prompt": (PromptTuningConfig(num_virtual_tokens=3), "prompt"),
+    "NormTuning": (NormTuning(), "norm"),
+    "a full model's norms": (Full(), "norm"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_of_decay_alone_leave_scales_and_pretrained_parts(sgd, kind):
+    """Ten steps of decay .3 at rate .1 leave .737424 of what they act on, and all of what they must not."""
+    adapter, protected = KINDS[kind]
+    module = CausalLM("tiny://llama", adapter, sgd)
+    module.configure_model()
+    trained = {name: p for name, p in module.model.named_parameters() if p.requires_grad}
+    for p in trained.values():
+        if not p.any():
+            p.data.fill_(0.5)
+    before = {name: p.detach().clone() for name, p in trained.items()}
+    optimizer = torch.optim.AdamW(parameter_groups(trained.values(), module.exempt), lr=0.1, weight_decay=0.3)
+    for _ in range(10):
+        for p in trained.values():
+            p.grad = torch.zeros_like(p)
+        optimizer.step()
+    kept = {name for name, p in trained.items() if torch.equal(p, before[name])}
+    assert any(protected in name for name in trained)
+    assert {name for name in trained if protected in name} <= kept
+    for name in trained.keys() - kept:
+        assert torch.allclose(trained[name], before[name] * 0.737424, atol=1e-5), name
+    assert (kept == trained.keys()) == (kind not in ("DoRA", "a full model's norms"))
