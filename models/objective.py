@@ -163,7 +163,8 @@ class Objective(Target):
             return
         parameters = trained(optimizer)
         additions, shown = self.add_parameter_terms(parameters)
-        shown |= self.window.shown_means() | self.shape_gradients(parameters, self.shapers)
+        objective = self.window.mean("total") + additions
+        shown |= self.window.shown_means() | self.shape_gradients(parameters, self.shapers, objective)
         self.silent.watch(shown)
         self.norm = norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         rate = base_rate(optimizer)
@@ -171,7 +172,7 @@ class Objective(Target):
         logged = {f"reg/{name}": value for name, value in shown.items()}
         means = zip(self.consumed, self.window.seen, strict=True)
         logged |= {f"train/{name}/nll": seen.nll / seen.tokens for name, seen in means if seen.tokens}
-        logged |= {"train/loss": self.window.mean("total") + additions, "grad/norm": norm.item(), "train/lr": rate}
+        logged |= {"train/loss": objective, "grad/norm": norm.item(), "train/lr": rate}
         self.log_dict(logged)
         self.log("train/nll", self.window.mean("nll"), prog_bar=True)
 
@@ -195,12 +196,14 @@ class Objective(Target):
                 p.grad = gradient if p.grad is None else p.grad.add_(gradient)
         return whole.item(), {name: term.shown.item() for name, term in terms.items()}
 
-    def shape_gradients(self, parameters: list[nn.Parameter], shapers: list[Named]) -> dict[str, float]:
+    def shape_gradients(
+        self, parameters: list[nn.Parameter], shapers: list[Named], objective: float
+    ) -> dict[str, float]:
         """In list order; the replay that a method asks for is shaped by those before it. Returns what is shown."""
         seed = derive("update", self.seeds.train, self.trainer.global_step)
         shown: dict[str, float] = {}
         for position, (name, method) in enumerate(shapers):
-            replay = StepReplay(partial(self.replay, parameters, shapers[:position]), seed)
+            replay = StepReplay(partial(self.replay, parameters, shapers[:position]), seed, objective)
             if (value := method.shape_gradients(parameters, replay)) is not None:
                 shown[name] = value
         return shown
@@ -230,8 +233,9 @@ class Objective(Target):
                     loss.backward()
         finally:
             self.unit, self.replaying = unit, False
-        objective = self.window.mean_objective(strategy)
+        mean = self.window.mean_objective(strategy)
         scale_gradients(parameters, self.window.unit * self.trainer.world_size / self.window.tokens)
         additions, _ = self.add_parameter_terms(parameters)
-        self.shape_gradients(parameters, shapers)
-        return objective + additions
+        objective = mean + additions
+        self.shape_gradients(parameters, shapers, objective)
+        return objective

@@ -31,10 +31,12 @@ class StepReplay:
     Args:
         run: recomputes the gradients; returns the mean objective.
         seed: of (train seed, optimizer step), alike on every rank.
+        objective: of the window where its gradient was last computed.
     """
 
     run: Callable[[], float]
     seed: int
+    objective: float
 
     def __call__(self) -> float:
         return self.run()

@@ -5,7 +5,7 @@ Legend: N supervised positions of one micro-batch, V classes or vocabulary, H hi
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +114,14 @@ class Survey(Protocol):
 
 
 class Replay(Protocol):
-    """The optimizer step's accumulation window, to be computed again."""
+    """The optimizer step's accumulation window, to be computed again.
+
+    Attributes:
+        objective: mean objective of the window, in nats, where the gradient that is to be shaped was computed.
+    """
+
+    @property
+    def objective(self) -> float: ...
 
     def __call__(self) -> float:
         """Recompute every ``p.grad`` at the current weights, over the same window and dropout masks, as the methods
@@ -145,7 +152,7 @@ class Regularizer:
         reads_base: whether the method asks for ``step.reference()``; refused where an adapter has lost the base.
     """
 
-    reads_base: ClassVar[bool] = False
+    reads_base: bool = False
 
     def attach(self, model: nn.Module) -> None:
         """Called once with the adapted model, before compilation and before a checkpoint is restored.
