@@ -45,7 +45,7 @@ class KLToBase(Regularizer):
                 "more, and direction is forward, KL(base || tuned), or reverse, KL(tuned || base)."
             )
         self.weight, self.direction = weight, direction
-        self.reads_base = weight > 0
+        self.reads_base = bool(weight)
 
     def attach(self, model: nn.Module) -> None:
         if self.weight and any(isinstance(module, Fresh) for module in model.modules()):

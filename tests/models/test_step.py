@@ -16,7 +16,7 @@ from finelab.contracts.batch import IGNORE
 from finelab.contracts.seeds import Seeds
 from finelab.models import CausalLM, SequenceClassifier
 from finelab.models.adapters import Full
-from finelab.models.regularizers import L2SP, RDrop
+from finelab.models.regularizers import L2SP, SAM, RDrop
 from finelab.models.regularizers.regularizer import Regularizer, Term
 from finelab.models.stack import unique_names
 from finelab.models.window import NonFiniteError
@@ -24,24 +24,6 @@ from finelab.models.window import NonFiniteError
 
 def lora(dropout=0.1):
     return LoraConfig(r=4, target_modules="all-linear", lora_dropout=dropout)
-
-
-class Sharpness(Regularizer):
-    """SAM in a few lines (Foret et al., arXiv:2010.01412): proves that a second pass over the window is hosted."""
-
-    def __init__(self, rho):
-        self.rho = rho
-
-    def shape_gradients(self, parameters, replay):
-        norm = torch.stack([p.grad.norm() for p in parameters]).norm()
-        before = [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            for p in parameters:
-                p.add_(p.grad * (self.rho / norm))
-        replay()
-        with torch.no_grad():
-            for p, b in zip(parameters, before, strict=True):
-                p.copy_(b)
 
 
 class Probe(L.Callback):
@@ -94,7 +76,7 @@ def reference(module, batches, weight, rho=0.0, steps=3):
 @pytest.mark.parametrize(("micro", "accumulate"), [(8, 1), (2, 4), (1, 8), (3, 4)])
 def test_any_split_equals_a_plain_loop(loader, sgd, fit, flat, micro, accumulate, rho):
     """(3, 4): 8 rows make 3 micro-batches, so the window is shorter than accumulate_grad_batches."""
-    shapers = [Sharpness(rho)] if rho else []
+    shapers = [SAM(rho)] if rho else []
     module = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), *shapers])
     fit(module, loader(micro), accumulate_grad_batches=accumulate)
     expected = reference(CausalLM("tiny://llama", Full(), sgd), [next(iter(loader(8)))], weight=0.3, rho=rho)
@@ -128,21 +110,20 @@ def test_two_ranks_equal_one_process(tmp_path, loader, sgd, fit, flat):
             from torch.utils.data import DataLoader, Subset
             from finelab.models import CausalLM
             from finelab.models.adapters import Full
-            from finelab.models.regularizers import L2SP
+            from finelab.models.regularizers import L2SP, SAM
             def load(name, path):
                 spec = importlib.util.spec_from_file_location(name, path)
                 module = importlib.util.module_from_spec(spec)
                 spec.loader.exec_module(module)
                 return module
             made = load("made", {str(__file__.replace("test_step", "conftest"))!r})
-            step = load("step", {__file__!r})
             class Data(L.LightningDataModule):
                 def train_dataloader(self):
                     mine = range(4) if self.trainer.global_rank == 0 else range(4, 8)
                     return DataLoader(Subset(made.RaggedRows(8, None), mine), 2, collate_fn=made.collate)
             torch.set_num_threads(1)
             sgd = functools.partial(torch.optim.SGD, lr=0.1)
-            module = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), step.Sharpness(0.5)])
+            module = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), SAM(0.5)])
             trainer = L.Trainer(max_epochs=3, accelerator="cpu", devices=2, strategy="ddp_fork",
                 accumulate_grad_batches=2, logger=False, enable_checkpointing=False,
                 enable_progress_bar=False, enable_model_summary=False,
@@ -160,7 +141,7 @@ def test_two_ranks_equal_one_process(tmp_path, loader, sgd, fit, flat):
         [sys.executable, script, tmp_path / "w.pt"], check=False, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    one = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), Sharpness(0.5)])
+    one = CausalLM("tiny://llama", Full(), sgd, [L2SP(0.3), SAM(0.5)])
     fit(one, loader(8))
     assert (torch.load(tmp_path / "w.pt", weights_only=True) - flat(one)).abs().max() < 1e-6
 
