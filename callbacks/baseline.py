@@ -15,7 +15,7 @@ from ..contracts.data import EvaluationSource
 from ..models.scored import Scored
 from .best_checkpoint import watched
 from .early_stopping import EarlyStopping
-from .evaluation import InitialWeights, Score, data_of, finetuner, gathered, on_device, split_loader, undisturbed
+from .evaluation import Score, data_of, finetuner, gathered, on_device, split_loader, undisturbed, untouched_base
 from .frozen_feature_probe import FrozenFeatureProbe
 from .monitor import require_logged
 from .results import Results
@@ -25,13 +25,20 @@ if TYPE_CHECKING:
     from ..models.headed_encoder import HeadedEncoder
 
 
+LOST = (
+    "No reference of the base: {adapter} has rewritten its weights, so that neither what training starts from nor the "
+    "adapter switched off is the base. Evaluate the base on its own to compare."
+)
+
+
 class Baseline(Callback):
     """Evaluates the validation split before the first step, and refuses to watch a metric that this does not give.
 
-    A module that can do the task from the start (a language model) is its own reference, ``base``. An untrained head
-    says nothing; its references are the target's best guess without a text, from the training rows (``majority`` by the
-    class frequencies, ``mean`` of a regression, ...), and where the target is a class ``probe`` (``FrozenFeatureProbe``
-    on what the head reads of the untouched base).
+    A module that can do the task from the start (a language model) has a reference ``base``: the untouched base, which
+    step 0 of an adapter need not be. Where the adapter has rewritten it, a note says so and there is none. An
+    untrained head says nothing; its references are the target's best guess without a text, from the training rows
+    (``majority`` by the class frequencies, ``mean`` of a regression, ...), and where the target is a class ``probe``
+    (``FrozenFeatureProbe`` on what the head reads of the untouched base).
 
     Args:
         results: where the finding goes, shared with ``FinalEvaluation``.
@@ -42,26 +49,37 @@ class Baseline(Callback):
     def __init__(self, results: Results | None = None, probe_rows: int = 20_000) -> None:
         self.results = results or Results()
         self.probe_rows = probe_rows
+        self.lost = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         rank_zero_info("Evaluating before training, to have something to compare with ...")
         tuner = finetuner(pl_module)
-        self.results.initial = InitialWeights(pl_module)
+        tuner.keep_start()
+        self.lost = tuner.adapter.base_is == "lost"
+        if self.lost:
+            self.results.note(LOST.format(adapter=type(tuner.adapter).__name__))
+        with untouched_base(pl_module):
+            scored = self._evaluate_references(trainer, pl_module)
+        for monitor in all_watched(trainer, pl_module) if scored else ():
+            require_logged(monitor, scored)
+
+    def _evaluate_references(self, trainer: Trainer, module: LightningModule) -> dict[str, float]:
+        """All that was found, as it would be logged."""
+        tuner = finetuner(module)
         if tuner.has_fresh_head:
-            self.results.references = self._references_of_a_fresh_head(trainer, pl_module)
+            self.results.references = self._references_of_a_fresh_head(trainer, module)
         else:
-            self.results.references = {"base": tuner.score}
+            self.results.references = {} if self.lost else {"base": tuner.score}
         scored: dict[str, float] = {}
         for name, score in self.results.references.items():
-            found = evaluate_split(pl_module, "validation", trainer, score)
+            found = evaluate_split(module, "validation", trainer, score)
             scored |= logged(found)
             for split, evaluation in found.items():
                 self.results.add_before(split, name, evaluation)
             if name == "base" and found:
                 for logger in trainer.loggers:
                     logger.log_metrics(logged(found), step=trainer.global_step)
-        for monitor in all_watched(trainer, pl_module) if scored else ():
-            require_logged(monitor, scored)
+        return scored
 
     def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
         train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None
@@ -77,7 +95,7 @@ class Baseline(Callback):
         def guess(batch: Batch) -> Scored:
             return Scored.of(tuner.constant_logits(constant, batch), *tuner.targets(batch), tuner.likelihood)
 
-        if not tuner.probed:
+        if not tuner.probed or self.lost:
             return {tuner.guess: guess}
         validation = split_loader(trainer, "validation")
         held_out = None

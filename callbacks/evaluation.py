@@ -1,6 +1,6 @@
 """Evaluating a module on a whole split without leaving a trace in the run."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -9,7 +9,6 @@ import torch
 import torch.distributed
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, MixedSources, Split
@@ -157,26 +156,19 @@ def split_loader(trainer: Trainer, split: Split) -> Iterable[Batch] | None:
     return None
 
 
-class InitialWeights:
-    """The trainable weights as they were at the start, on the CPU: with them the tuned model is the base again.
+@contextmanager
+def untouched_base(module: LightningModule) -> Iterator[None]:
+    """Inside, the module predicts as the base does, wherever training stands; only a new head is as it is.
 
-    Args:
-        module: a ``FineTuner`` that has not taken a step.
+    Nothing changes where the adapter has rewritten the base: there is no way back then, and no reference of the base.
     """
-
-    def __init__(self, module: LightningModule) -> None:
-        self.state: Mapping[str, Tensor] = finetuner(module).trainable_state()
-
-    @contextmanager
-    def swapped_in(self, module: LightningModule) -> Iterator[None]:
-        """The initial weights while inside, the current ones again afterwards."""
-        tuner = finetuner(module)
-        tuned = tuner.trainable_state()
-        tuner.load_trainable_state(dict(self.state))
-        try:
-            yield
-        finally:
-            tuner.load_trainable_state(tuned)
+    tuner = finetuner(module)
+    if tuner.adapter.base_is == "lost":
+        yield
+        return
+    tuner.zero_grad()  # makes room for the base's weights beside the tuned ones
+    with tuner.as_base():
+        yield
 
 
 def finetuner(module: LightningModule) -> "FineTuner":

@@ -1,9 +1,12 @@
 """The tuned model beside its references, once, at the end."""
 
+from contextlib import nullcontext
+
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
+from .evaluation import untouched_base
 from .results import Results
 from .split_evaluation import evaluate_split, has_split, logged
 
@@ -12,7 +15,7 @@ class FinalEvaluation(Callback):
     """Evaluates the best weights on the validation split and, only if told so, everything on the test split.
 
     Args:
-        results: shared with ``Baseline``, whose references are evaluated on the test split under the initial weights.
+        results: shared with ``Baseline``, whose references are evaluated on the test split by the untouched base.
         best: whose weights count; None takes the last ones.
         evaluate_test: read the test split. Otherwise its loader is never asked for.
     """
@@ -39,11 +42,10 @@ class FinalEvaluation(Callback):
             results.notes.append("evaluate_test is true, and the data has no test split.")
             return
         results.test_read = True
-        if results.initial is not None:
-            with results.initial.swapped_in(module):
-                for name, score in results.references.items():
-                    for split, evaluation in evaluate_split(module, "test", trainer, score).items():
-                        results.add_before(split, name, evaluation)
+        with untouched_base(module) if results.references else nullcontext():
+            for name, score in results.references.items():
+                for split, evaluation in evaluate_split(module, "test", trainer, score).items():
+                    results.add_before(split, name, evaluation)
         found = evaluate_split(module, "test", trainer)
         for split, evaluation in found.items():
             results.add_after(split, evaluation)

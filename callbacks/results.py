@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .evaluation import Evaluation, InitialWeights, Score
+from .evaluation import Evaluation, Score
 
 
 @dataclass
@@ -13,8 +13,7 @@ class Results:
 
     Args:
         directory: the run's; None writes no per-example files.
-        initial: the weights before training.
-        references: name -> predictions to compare with, under the initial weights; the last one is the strongest.
+        references: name -> predictions to compare with, made by the untouched base; the last one is the strongest.
         before: split, or ``SPLIT/NAME`` of one of its sets -> reference -> metrics.
         after: likewise -> metrics of the tuned model.
         rows: likewise -> rows.
@@ -24,7 +23,6 @@ class Results:
     """
 
     directory: Path | None = None
-    initial: InitialWeights | None = None
     references: dict[str, Score] = field(default_factory=dict)
     before: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     after: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -33,17 +31,20 @@ class Results:
     notes: list[str] = field(default_factory=list)
     test_read: bool = False
 
+    def note(self, *notes: str) -> None:
+        self.notes += [note for note in notes if note not in self.notes]
+
     def add_before(self, split: str, reference: str, evaluation: Evaluation) -> None:
         self.before.setdefault(split, {})[reference] = evaluation.metrics
         self.rows[split] = evaluation.rows
-        self.notes += [note for note in evaluation.notes if note not in self.notes]
+        self.note(*evaluation.notes)
         if reference == list(self.references)[-1]:
             self._write_examples(f"{split}-before", evaluation)
 
     def add_after(self, split: str, evaluation: Evaluation) -> None:
         self.after[split] = evaluation.metrics
         self.rows[split] = evaluation.rows
-        self.notes += [note for note in evaluation.notes if note not in self.notes]
+        self.note(*evaluation.notes)
         self._write_examples(f"{split}-after", evaluation)
 
     def _write_examples(self, name: str, evaluation: Evaluation) -> None:

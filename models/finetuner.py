@@ -64,7 +64,7 @@ class FineTuner(Objective):
         self.own_regularizers, self.loading = list(regularizers or []), loading or Loading()
         self.model: nn.Module | None = None
         self.loading_notes: tuple[str, ...] = ()
-        self.start: dict[str, Tensor] = {}
+        self.start: dict[str, Tensor] | None = None
 
     @abstractmethod
     def build(self, backbone: nn.Module) -> nn.Module:
@@ -125,10 +125,10 @@ class FineTuner(Objective):
 
     def keep_start(self) -> None:
         """Keep the backbone's trainable weights, to be called before the first step: without this ``as_base`` cannot
-        find a base that is the start. Costs a copy of them."""
-        if self.adapter.base_is == "start" and not self.start:
+        find a base that is the start. Costs a copy of them, on the CPU until it is read."""
+        if self.adapter.base_is == "start" and self.start is None:
             trained = self.adapted.named_parameters()
-            self.start = {name: p.detach().clone() for name, p in trained if p.requires_grad}
+            self.start = {name: p.detach().cpu().clone() for name, p in trained if p.requires_grad}
 
     @contextmanager
     def as_base(self) -> Iterator[None]:
@@ -141,15 +141,16 @@ class FineTuner(Objective):
             with self.adapter.off(self.adapted):
                 yield
             return
-        if self.adapter.base_is == "lost" or not self.start:
+        if self.adapter.base_is == "lost" or self.start is None:
             raise UserError(
                 f"model.adapter: {type(self.adapter).__name__} has no way back to the base's function "
                 f"(base_is: {self.adapter.base_is}). Choose another adapter or init, or do without what reads the base."
             )
-        parameters = {name: p for name, p in self.adapted.named_parameters() if name in self.start}
+        start, named = self.start, dict(self.adapted.named_parameters())
+        parameters = {name: named[name] for name in start}
         tuned = {name: p.data for name, p in parameters.items()}
         for name, p in parameters.items():
-            p.data = self.start[name] = self.start[name].to(p.device)
+            p.data = start[name] = start[name].to(p.device)
         try:
             yield
         finally:

@@ -1,17 +1,20 @@
+import functools
 import math
 
 import lightning as L
 import pyarrow.parquet
 import pytest
 import torch
+from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
-from finelab import callbacks
+from finelab import callbacks, models
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.results import Results
 from finelab.contracts.errors import UserError
+from finelab.models.adapters import Full, LinearProbe
 
 from .conftest import made_up
 
@@ -58,10 +61,12 @@ def test_the_probe_reads_the_features_of_the_untouched_base(fit, classifier, dat
 def test_a_language_model_is_its_own_baseline(fit, language_model, data, tmp_path) -> None:
     results, module, source = Results(tmp_path), language_model(), data("text")
     fit(module, source, [callbacks.Baseline(results), callbacks.FinalEvaluation(results)])
-    with results.initial.swapped_in(module), undisturbed(module):
+    untouched = language_model()
+    untouched.configure_model()
+    with undisturbed(untouched):
         total, tokens = 0.0, 0
         for batch in source.loader("validation"):
-            scored = module.score(batch)
+            scored = untouched.score(batch)
             total, tokens = total + scored.nll.sum().item(), tokens + scored.targets.numel()
     assert results.before["validation"]["base"]["nll"] == pytest.approx(total / tokens, rel=1e-6)
     assert results.after["validation"]["nll"] < results.before["validation"]["base"]["nll"]
@@ -106,3 +111,70 @@ def test_a_fresh_head_knows_its_metrics_before_the_first_step(which, fit, classi
     with pytest.raises(UserError, match=r"'val/f1', which this run does not log; it logs val/accuracy.*val/nll"):
         fit(module, data(), [callbacks.Baseline(), watch])
     assert module.trainer.global_step == 0
+
+
+ADAPTERS = {
+    "full": Full(),
+    "probe": LinearProbe(),
+    "lora": LoraConfig(r=2, target_modules="all-linear", lora_dropout=0.1),
+    "olora": LoraConfig(r=2, target_modules="all-linear", init_lora_weights="olora"),
+    "prompt": PromptTuningConfig(num_virtual_tokens=3),
+    "p_tuning": PromptEncoderConfig(num_virtual_tokens=3, encoder_dropout=0.1),
+    "prefix": PrefixTuningConfig(num_virtual_tokens=3),
+}
+ROUNDED = {"olora": 1e-6}
+"""Inits that take part of a weight into the adapter: the weight is their sum, within rounding."""
+
+
+class Lost(Full):
+    base_is = "lost"
+
+
+def references_of(module, fit, data, kind, tmp_path):
+    results = Results(tmp_path)
+    final = callbacks.FinalEvaluation(results, evaluate_test=True)
+    fit(module, data(kind, may_read_test=True), [callbacks.Baseline(results), final])
+    tables = {name: pyarrow.parquet.read_table(tmp_path / file).to_pydict() for name, file in results.examples.items()}
+    return results, tables
+
+
+@pytest.mark.parametrize("name", [name for name in ADAPTERS if name != "probe"])
+def test_a_language_model_is_compared_with_the_untouched_base(name, fit, language_model, data, tmp_path) -> None:
+    """Before training and, under the tuned weights of the end, on the test split: whatever step 0 computes."""
+    own = models.CausalLM("tiny://llama", ADAPTERS[name], functools.partial(torch.optim.SGD, lr=0.5))
+    results, tables = references_of(own, fit, data, "text", tmp_path)
+    untouched = language_model()
+    untouched.configure_model()
+    source = data("text", may_read_test=True)
+    for split in ("validation", "test"):
+        with undisturbed(untouched):
+            columns = [untouched.example_columns(untouched.score(b), b) for b in source.loader(split)]
+        expected = [value for column in columns for value in column["nll"]]
+        found = tables[f"{split}-before"]["nll"]
+        assert found == (pytest.approx(expected, rel=ROUNDED[name]) if name in ROUNDED else expected)
+        assert tables[f"{split}-after"]["nll"] != pytest.approx(expected, rel=1e-6)
+    assert results.notes == []
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_the_probe_of_every_adapter_is_that_of_the_untouched_base(name, fit, data, tmp_path) -> None:
+    found = []
+    for adapter, folder in ((Full(), "full"), (ADAPTERS[name], "own")):
+        (tmp_path / folder).mkdir()
+        sgd = functools.partial(torch.optim.SGD, lr=0.05)
+        module = models.SequenceClassifier("tiny://bert", adapter, sgd, labels=["low", "high"])
+        found.append(references_of(module, fit, data, "classes", tmp_path / folder))
+    for split in ("validation", "test"):
+        base, own = (results.before[split]["probe"] for results, _ in found)
+        assert own == (pytest.approx(base, rel=1e-4) if name in ROUNDED else base)
+
+
+def test_a_base_that_is_lost_is_noted_instead_of_guessed(fit, data, tmp_path) -> None:
+    sgd = functools.partial(torch.optim.SGD, lr=0.05)
+    results, tables = references_of(models.CausalLM("tiny://llama", Lost(), sgd), fit, data, "text", tmp_path)
+    assert results.before == {} and set(tables) == {"validation-after", "test-after"}
+    assert "Lost has rewritten its weights" in results.notes[0]
+    (tmp_path / "classes").mkdir()
+    module = models.SequenceClassifier("tiny://bert", Lost(), sgd, labels=["low", "high"])
+    results, _ = references_of(module, fit, data, "classes", tmp_path / "classes")
+    assert set(results.before["test"]) == {"majority"}

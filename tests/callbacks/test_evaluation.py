@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import Callback
 
-from finelab.callbacks.evaluation import InitialWeights, evaluate, split_loader, undisturbed
+from finelab.callbacks.evaluation import evaluate, split_loader, undisturbed
 
 
 class Ask(Callback):
@@ -66,25 +66,6 @@ def test_evaluation_leaves_no_trace() -> None:
     with pytest.raises(RuntimeError, match="inside"), undisturbed(module):
         raise RuntimeError("inside")
     assert [part.training for part in module] == [False, True, True]
-
-
-def test_initial_weights_make_the_base_again(fit, classifier, data, flat) -> None:
-    class Compare(Callback):
-        def on_train_start(self, trainer, pl_module) -> None:
-            self.initial = InitialWeights(pl_module)
-            self.before = evaluate(pl_module, trainer.datamodule.loader("validation"), trainer)
-
-        def on_train_end(self, trainer, pl_module) -> None:
-            tuned = flat(pl_module)
-            with self.initial.swapped_in(pl_module):
-                self.again = evaluate(pl_module, trainer.datamodule.loader("validation"), trainer)
-            assert torch.equal(flat(pl_module), tuned)
-            self.after = evaluate(pl_module, trainer.datamodule.loader("validation"), trainer)
-
-    compare = Compare()
-    fit(classifier(), data(), [compare])
-    assert compare.again.examples == compare.before.examples
-    assert compare.after.examples["nll"] != compare.before.examples["nll"]
 
 
 def test_an_evaluation_agrees_with_a_plain_forward(fit, classifier, data) -> None:

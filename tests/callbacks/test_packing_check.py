@@ -91,7 +91,7 @@ def test_a_model_with_a_running_state_is_refused(fit, packed_data, sgd, tmp_path
 
 def test_prefixes_are_refused(fit, packed_data, sgd):
     """Their keys and values stand before the first sample of a row only."""
-    with pytest.raises(UserError, match="cannot be trained on packed rows"):
+    with pytest.raises(UserError, match="packed rows cannot train PeftPrefixTuning"):
         fitted(fit, CausalLM("tiny://llama", PrefixTuningConfig(num_virtual_tokens=4), sgd), packed_data)
 
 
