@@ -51,12 +51,17 @@ class Generative(FineTuner):
         path = resolve(self.base).path
         return AutoTokenizer.from_pretrained(path, revision=self.loading.revision, trust_remote_code=False)
 
+    @property
+    def pretrained(self) -> PreTrainedModel:
+        """The pretrained model inside."""
+        inner = self.adapted.get_base_model() if isinstance(self.adapted, PeftModel) else self.adapted
+        return cast(PreTrainedModel, inner)
+
     @cached_property
     def writer(self) -> PreTrainedModel:
         """The pretrained model inside. Of its own generation settings only the special tokens are kept, so that no
         sampling or penalty of a publisher's file decides about a metric."""
-        model = self.adapted.get_base_model() if isinstance(self.adapted, PeftModel) else self.adapted
-        model = cast(PreTrainedModel, model)
+        model = self.pretrained
         own = model.generation_config or GenerationConfig()
         model.generation_config = GenerationConfig(**{name: getattr(own, name) for name in SPECIALS})
         return model

@@ -105,10 +105,19 @@ class HeadedEncoder(FineTuner):
 
     def save_folder(self, folder: Path) -> None:
         super().save_folder(folder)
-        save_file({name: p.detach().cpu().contiguous() for name, p in self.head.state_dict().items()}, folder / HEAD)
+        self.save_head(folder)
 
     def load_folder(self, folder: Path) -> None:
         super().load_folder(folder)
+        self.load_head(folder)
+
+    def save_head(self, folder: Path) -> None:
+        save_file({name: p.detach().cpu().contiguous() for name, p in self.head.state_dict().items()}, folder / HEAD)
+
+    def load_head(self, folder: Path) -> None:
+        """Raises:
+        UserError: the folder has no head.
+        """
         if not (folder / HEAD).is_file():
             raise UserError(f"{folder} has no {HEAD}: without its head this checkpoint is of no use.")
         self.head.load_state_dict(load_file(folder / HEAD))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..contracts.errors import UserError
 
 HELP = """\
-usage: finelab {fit,validate,test,predict,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+usage: finelab {fit,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
 
 The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
 
@@ -15,6 +15,7 @@ commands:
   validate   evaluate on the validation split
   test       evaluate on the test split
   predict    read examples from a file or from stdin, write predictions
+  export     merge a run's adapter and write plain Hugging Face weights, checked against the run on its own text
   data report    audit the data without training: duplicates, leaks, labels, lengths, odd rows; JSON and an HTML page
 
 options:
@@ -22,11 +23,14 @@ options:
                          merged from left to right over the shipped defaults.yaml
   --KEY VALUE            one value, e.g. --trainer.max_epochs 5; lists are appended to with +=, e.g.
                          --model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01
-  --run RUN              validate, test, predict: take configuration and weights from a run directory
+  --run RUN              validate, test, predict, export: take configuration and weights from a run directory
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
   --resume               predict: go on with generated text in an --output that was interrupted
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
+                         export: the folder to make; one that holds anything is never overwritten
+  --tolerance X          export: fail above this difference of two logits; 1e-4 for float32 weights, 0.25 for 16 bits
+  --rows N               export: compare on so many rows of the validation split; 32 if it is left out
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop
   --version              print the version and stop
@@ -34,6 +38,7 @@ options:
 examples:
   finelab fit -c configs/quickstart.yaml
   finelab test --run runs/RUN
+  finelab export --run runs/RUN --output exported
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
 """
 
@@ -68,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    from .invocation import DATA_REPORT, read_invocation
+    from .invocation import DATA_REPORT, EXPORT, read_invocation
     from .precheck import precheck
 
     invocation = read_invocation(arguments)
@@ -79,6 +84,10 @@ def run_command(arguments: list[str]) -> int:
         from .data_report import report_data
 
         report_data(invocation)
+    elif invocation.command == EXPORT:
+        from .export import export_run
+
+        return export_run(invocation)
     else:
         from .lightning_cli import execute
 

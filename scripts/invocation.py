@@ -1,16 +1,21 @@
 """What a command line says, read without torch: our own options apart, the rest for Lightning's parser."""
 
 import difflib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..contracts.errors import UserError
 from ..contracts.uri import package_path
 
 COMMANDS = ("fit", "validate", "test", "predict")
 DATA_REPORT = "data report"
-OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--config", "-c")
+EXPORT = "export"
+PARSED_AS = {DATA_REPORT: "fit", EXPORT: "validate"}
+"""Commands of ours, and those of Lightning whose configuration they take."""
+OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--tolerance", "--rows", "--config", "-c")
 RESUME = "--resume"
 WEIGHTS = Path("checkpoints") / "best"
 
@@ -20,15 +25,16 @@ class Invocation:
     """One command line.
 
     Args:
-        command: fit, validate, test, predict or data report.
-        arguments: what Lightning's parser gets, the command first (fit for data report) and config files resolved to
-            paths.
+        command: fit, validate, test, predict, export or data report.
+        arguments: what Lightning's parser gets, the command first (``PARSED_AS``) and config files resolved to paths.
         configs: the config files from left to right.
         trusted: packages that a configuration may name beside the allowed ones.
         run: the run directory that configuration and weights come from.
         input: predict reads this file, or stdin for "-".
-        output: predict writes this file, or stdout for "-"; data report writes into this folder.
+        output: predict writes this file, or stdout for "-"; data report writes into this folder, export makes it.
         resume: predict goes on with the text of an output that was interrupted.
+        tolerance: export fails above this difference of two logits; None for that of the weights' type.
+        rows: export compares on so many.
         written: the command line as it was typed.
     """
 
@@ -41,6 +47,8 @@ class Invocation:
     output: str | None
     resume: bool
     written: tuple[str, ...]
+    tolerance: float | None = None
+    rows: int = 32
 
     @property
     def stem(self) -> str:
@@ -68,13 +76,11 @@ def read_invocation(argv: list[str]) -> Invocation:
     command, written = argv[0], tuple(argv)
     if argv[:2] == ["data", "report"]:
         command, argv = DATA_REPORT, [DATA_REPORT, *argv[2:]]
-    elif command not in COMMANDS:
-        typed = " ".join(argv[:2]) if command == "data" else command
-        near = difflib.get_close_matches(typed, (*COMMANDS, DATA_REPORT), 1)
+    elif command not in (*COMMANDS, EXPORT):
+        typed, known = " ".join(argv[:2]) if command == "data" else command, (*COMMANDS, *PARSED_AS)
+        near = difflib.get_close_matches(typed, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
-        raise UserError(
-            f"{command!r} is no command; the command comes first: {', '.join((*COMMANDS, DATA_REPORT))}; {hint}"
-        )
+        raise UserError(f"{command!r} is no command; the command comes first: {', '.join(known)}; {hint}")
     taken: dict[str, list[str]] = {name: [] for name in OWN_OPTIONS}
     rest: list[str] = []
     configs: list[Path] = []
@@ -98,11 +104,14 @@ def read_invocation(argv: list[str]) -> Invocation:
     if run is not None:
         configs.insert(0, run / "config.yaml")
         rest = ["-c", str(run / "config.yaml"), *rest]
-    check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
+    if command == EXPORT:
+        check_export_options(run, last(taken, "--input"), last(taken, "--output"))
+    else:
+        check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
     check_resume(command, RESUME in argv, last(taken, "--output"))
     return Invocation(
         command=command,
-        arguments=("fit" if command == DATA_REPORT else command, *rest),
+        arguments=(PARSED_AS.get(command, command), *rest),
         configs=tuple(configs),
         trusted=tuple(taken["--trust-module"]),
         run=run,
@@ -110,6 +119,7 @@ def read_invocation(argv: list[str]) -> Invocation:
         output=last(taken, "--output"),
         resume=RESUME in argv,
         written=("finelab", *written),
+        **export_numbers(command, last(taken, "--tolerance"), last(taken, "--rows")),
     )
 
 
@@ -134,7 +144,7 @@ def config_path(value: str) -> Path:
 
 
 def read_run(command: str, value: str | None) -> Path | None:
-    """The run directory of validate, test and predict.
+    """The run directory of validate, test, predict and export.
 
     Raises:
         UserError: it lacks its configuration or its weights, or the command is fit.
@@ -143,7 +153,7 @@ def read_run(command: str, value: str | None) -> Path | None:
         return None
     if command in ("fit", DATA_REPORT):
         raise UserError(
-            f"--run {value} on the command line is for validate, test and predict, not for {command}; fit makes a "
+            f"--run {value} on the command line is for validate, test, predict and export, not for {command}; fit makes a "
             "run: name it with --run.name and say where with --run.root."
         )
     run = Path(value).expanduser()
@@ -193,3 +203,46 @@ def check_resume(command: str, resumes: bool, target: str | None) -> None:
         raise UserError(f"{RESUME} on the command line belongs to predict, not to {command}.")
     if resumes and (target is None or Path(target).suffix != ".jsonl"):
         raise UserError(f"{RESUME} on the command line needs the JSONL file to go on with: --output FILE.jsonl.")
+
+
+def check_export_options(run: Path | None, source: str | None, target: str | None) -> None:
+    """Refuse an export without a run or a new folder.
+
+    Raises:
+        UserError: as said.
+    """
+    if run is None or target is None:
+        raise UserError("export on the command line needs both --run RUN and --output DIR.")
+    if source is not None:
+        raise UserError(f"--input {source} on the command line belongs to predict, not to {EXPORT}.")
+    folder = Path(target).expanduser()
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(
+            f"--output {target} on the command line is there already and is never overwritten; name a new folder, or "
+            "remove it yourself."
+        )
+    if not folder.absolute().parent.is_dir():
+        raise UserError(f"--output {target} cannot be written: the folder {folder.absolute().parent} is missing.")
+
+
+def export_numbers(command: str, tolerance: str | None, rows: str | None) -> dict[str, Any]:
+    """The values of --tolerance and --rows, where they were given.
+
+    Raises:
+        UserError: no positive numbers, or another command.
+    """
+    found: dict[str, Any] = {}
+    for name, text, kind in (("tolerance", tolerance, float), ("rows", rows, int)):
+        if text is None:
+            continue
+        if command != EXPORT:
+            raise UserError(f"--{name} on the command line belongs to {EXPORT}, not to {command}.")
+        try:
+            found[name] = kind(text)
+        except ValueError:
+            found[name] = -1
+        if not 0 <= found[name] < math.inf or (kind is int and not found[name]):
+            raise UserError(
+                f"--{name} {text} on the command line must be a positive {'number' if kind is float else 'count'}."
+            )
+    return found

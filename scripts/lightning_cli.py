@@ -70,7 +70,8 @@ class LoadWeights(Callback):
 class FinelabCLI(LightningCLI):
     """Parses, instantiates and runs one command."""
 
-    def __init__(self, invocation: Invocation) -> None:
+    def __init__(self, invocation: Invocation, more: tuple[str, ...] = ()) -> None:
+        """``more`` are arguments that count behind those of the command line."""
         self.invocation = invocation
         self.directory: Path | None = None
         self.made_root = False
@@ -90,7 +91,7 @@ class FinelabCLI(LightningCLI):
                 "allow_abbrev": False,
                 **{c: {"default_config_files": [defaults]} for c in self.subcommands()},
             },
-            args=[*invocation.arguments, *self.trained_labels()],
+            args=[*invocation.arguments, *self.trained_labels(), *more],
         )
 
     # ---- parsing
@@ -289,6 +290,16 @@ def without_advertisement(record: logging.LogRecord) -> bool:
     return "litlogger" not in record.getMessage()
 
 
+def quiet() -> None:
+    """Switch off what the libraries say beside the point."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(without_advertisement)
+    for message in HARMLESS:
+        warnings.filterwarnings("ignore", message=re.escape(message))
+    # models.backbone itself refuses a base that lacks weights, so that transformers' report and bar say nothing more.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
 def execute(invocation: Invocation) -> None:
     """Run one command from its invocation to its end.
 
@@ -296,12 +307,7 @@ def execute(invocation: Invocation) -> None:
         UserError: whatever the user can put right; a run that fails so before its first step leaves nothing.
     """
     allowlist.enforce(invocation.trusted)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(without_advertisement)
-    for message in HARMLESS:
-        warnings.filterwarnings("ignore", message=re.escape(message))
-    # models.backbone itself refuses a base that lacks weights, so that transformers' report and bar say nothing more.
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    quiet()
     try:
         FinelabCLI(invocation)
     finally:
