@@ -24,7 +24,6 @@ from ..data.text_data_module import TextDataModule
 from ..models.checkpoint_folder import stored_manifest
 from ..models.exported import reloaded, write_exported
 from ..models.finetuner import FineTuner
-from ..models.headed_encoder import HeadedEncoder
 from . import allowlist
 from .invocation import WEIGHTS, Invocation
 from .lightning_cli import FinelabCLI, quiet

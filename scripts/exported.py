@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 from ..contracts.errors import UserError
 from ..data.rejections import BadRow
 from ..data.template import Example, Template
-from ..data.tokenized_split import tokenize
 from ..data.token_dataset import TokenDataset
+from ..data.tokenized_split import tokenize
 from ..data.tokenizer import load_tokenizer
 from ..models.checkpoint_folder import stored_manifest
 from ..models.exported import load_exported

@@ -153,8 +153,8 @@ def read_run(command: str, value: str | None) -> Path | None:
         return None
     if command in ("fit", DATA_REPORT):
         raise UserError(
-            f"--run {value} on the command line is for validate, test, predict and export, not for {command}; fit makes a "
-            "run: name it with --run.name and say where with --run.root."
+            f"--run {value} on the command line is for validate, test, predict and export, not for {command}; fit "
+            "makes a run: name it with --run.name and say where with --run.root."
         )
     run = Path(value).expanduser()
     missing = [str(part) for part in (Path("config.yaml"), WEIGHTS) if not (run / part).exists()]
