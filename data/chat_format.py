@@ -1,6 +1,7 @@
 """Turns as the text that a base reads, and exactly which part of it is the answer."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -110,6 +111,16 @@ class ChatFormat:
             return [start] if isinstance(start, int) else []
         adds_it = bos is not None and self.tokenizer("a")["input_ids"][0] == bos
         return [bos] if adds_it and isinstance(bos, int) else []
+
+    @property
+    def served(self) -> str:
+        """The template for ``apply_chat_template``, which puts no token before it: it writes that token itself."""
+        first: list[int] = []
+        with suppress(NoSample):  # it may want other turns
+            text = self._render([{"role": "user", "content": "a"}])
+            first = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:1]  # pyright: ignore[reportAssignmentType]
+        missing = [] if first == self.start else self.tokenizer.convert_ids_to_tokens(self.start)
+        return "".join(f"{{{{ {json.dumps(token)} }}}}" for token in missing) + self._written
 
     def prompt(self, turns: Sequence[Turn]) -> list[Piece]:
         """Turns that the model is to answer, as the beginning of the text that training would make of them.

@@ -19,8 +19,10 @@ from torch import Tensor
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource
 from ..contracts.errors import UserError
+from ..data.chat_format import ChatFormat
 from ..data.mixture_data_module import MixtureDataModule
 from ..data.text_data_module import TextDataModule
+from ..data.tokenizer import load_tokenizer
 from ..models.checkpoint_folder import stored_manifest
 from ..models.exported import reloaded, write_exported
 from ..models.finetuner import FineTuner
@@ -119,8 +121,7 @@ def export(module: FineTuner, data: object, invocation: Invocation) -> tuple[Agr
     try:
         scratch.chmod(0o755)
         before = logits(module, batches)
-        chat_template = stored_manifest(invocation.run / WEIGHTS).get("chat_template")
-        write_exported(module, scratch, template_of(data), chat_template)
+        write_exported(module, scratch, template_of(data), chat_template(module, invocation.run / WEIGHTS))
         after = logits(reloaded(module, scratch), batches)
         agreement = Agreement(sum(map(rows_of, batches)), sum(map(len, before)), largest_difference(before, after))
         if agreement.largest <= tolerance:
@@ -169,6 +170,16 @@ def logits(module: FineTuner, batches: list[Batch]) -> list[Tensor]:
 
 def largest_difference(before: list[Tensor], after: list[Tensor]) -> float:
     return torch.stack([(a - b).abs().max() for a, b in zip(before, after, strict=True)]).max().item()
+
+
+def chat_template(module: FineTuner, weights: Path) -> str | None:
+    """What the run wrote conversations with, as a server must have it; None where there were none."""
+    text = stored_manifest(weights).get("chat_template")
+    return (
+        None
+        if text is None
+        else ChatFormat(load_tokenizer(module.base, module.loading.revision).tokenizer, text).served
+    )
 
 
 def template_of(data: object) -> dict[str, object]:

@@ -46,7 +46,9 @@ def trained(folder: Path, texts: Path, model: str, base: str, adapter: dict, tem
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, texts):
-    return trained(tmp_path_factory.mktemp("classifier"), texts, "SequenceClassifier", "tiny://bert", LORA, CLASSIFICATION)
+    return trained(
+        tmp_path_factory.mktemp("classifier"), texts, "SequenceClassifier", "tiny://bert", LORA, CLASSIFICATION
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +86,17 @@ def test_a_language_model_is_a_plain_folder(writer, here, capsys):
     assert plain.config.use_cache == base.use_cache
     assert not (here / "out" / "finelab.json").exists()
     chat = json.loads((writer / "checkpoints" / "best" / "finelab.json").read_text()).get("chat_template")
-    assert chat is not None and tokenizer.chat_template == chat
+    assert chat is not None and tokenizer.chat_template == '{{ "<s>" }}' + chat, "training began with that token"
     rows = [{"text": "good nice"}, {"text": "bad"}]
     (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["predict", "--run", str(writer), "--input", "rows.jsonl", "--output", "p.jsonl"]) == 0
     expected = [json.loads(line)["text"] for line in (here / "p.jsonl").read_text().splitlines()]
     for row, text in zip(rows, expected, strict=True):
         asked = tokenizer.apply_chat_template(
-            [{"role": "user", "content": row["text"]}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+            [{"role": "user", "content": row["text"]}],
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
         )
         written = plain.generate(**asked, max_new_tokens=64, do_sample=False)[0, asked["input_ids"].shape[1] :]
         assert tokenizer.decode(written, skip_special_tokens=True) == text
