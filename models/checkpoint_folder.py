@@ -1,5 +1,6 @@
 """``finelab.json``: what a folder of weights belongs to, so that it is never loaded into something else."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,41 @@ from typing import Any
 from ..contracts.errors import UserError
 
 NAME = "finelab.json"
-FORMAT = 1
+FORMAT = 2
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
-    (folder / NAME).write_text(json.dumps({"format": FORMAT, **manifest}, indent=1))
+    """To be called last: the digests of the weight files are among what is written."""
+    files = {file.relative_to(folder).as_posix(): file_digest(file) for file in sorted(folder.rglob("*.safetensors"))}
+    (folder / NAME).write_text(json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1))
+
+
+def file_digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def require_files(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raises:
+    UserError: a weight file is missing or is not the one that was written.
+    """
+    for name, digest in manifest["files"].items():
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} has no {name}, and this checkpoint is of no use without it; only safetensors are read, "
+                "never pickles. Use another checkpoint, or put the file back."
+            )
+        if file_digest(folder / name) != digest:
+            raise UserError(
+                f"{folder / name} is not the file that was written there (its sha256 is not the one in {NAME}): it is "
+                "damaged or was changed. Use another checkpoint, or copy the folder again."
+            )
+
+
+def described(method: object) -> dict[str, Any]:
+    """A method's class and the settings that are plain values, as JSON has them."""
+    settings = json.loads(json.dumps(vars(method), default=lambda value: type(value).__name__))
+    return {"class": type(method).__name__, "settings": settings}
 
 
 def stored_manifest(folder: Path) -> dict[str, Any]:
@@ -39,7 +70,7 @@ def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
         expected: the manifest of the module that wants to load it.
 
     Raises:
-        UserError: no such checkpoint, or one of another base, target or label list.
+        UserError: no such checkpoint, one of another base, adapter, target or label list, or a damaged one.
     """
     stored = stored_manifest(folder)
     for key, wanted in {"format": FORMAT, **expected}.items():
@@ -48,3 +79,4 @@ def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
                 f"{folder / NAME}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "
                 f"trained from base {stored.get('base')!r}; load it with the config.yaml of its own run."
             )
+    require_files(folder, stored)

@@ -12,8 +12,8 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from ..contracts.errors import UserError
 from ..contracts.uri import resolve
 from .adapters.adapter import Adapter
-from .backbone import Loading, digest
-from .checkpoint_folder import stored_manifest, write_manifest
+from .backbone import Loading
+from .checkpoint_folder import require_files, stored_manifest, write_manifest
 from .finetuner import FineTuner
 from .generative import Generative
 from .headed_encoder import HeadedEncoder
@@ -54,8 +54,7 @@ def write_exported(module: FineTuner, folder: Path, extra: dict[str, Any], chat_
     tokenizer.save_pretrained(folder)
     if isinstance(module, HeadedEncoder):
         module.save_head(folder)
-        weights = digest(resolve(str(folder)), Loading())
-        write_manifest(folder, module.manifest() | {"weights_digest": weights} | extra)
+        write_manifest(folder, module.manifest() | {"exported": True} | extra)
 
 
 def generation_settings(module: FineTuner) -> GenerationConfig | None:
@@ -93,14 +92,13 @@ def load_exported(
     """
     path = Path(folder).expanduser()
     manifest = stored_manifest(path)
-    if "weights_digest" not in manifest:
+    if "exported" not in manifest:
         raise UserError(f"{path} is a checkpoint of a run and no exported model; finelab export --run RUN makes one.")
+    require_files(path, manifest)
     found = target or target_named(manifest["target"], path)
     options = {key: manifest[key] for key in ("labels", "pooling") if key in manifest}
     module = found(str(path), Merged(), torch.optim.SGD, loading=loading, **options)
     module.configure_model()
-    if module.base_digest != manifest["weights_digest"]:
-        raise UserError(f"{path} holds other weights than finelab export wrote there; export the run again.")
     module.load_head(path)
     return module.eval()
 

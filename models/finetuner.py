@@ -20,7 +20,7 @@ from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
-from .checkpoint_folder import read_manifest, write_manifest
+from .checkpoint_folder import described, read_manifest, write_manifest
 from .learning_rate import LearningRate, combined
 from .objective import Objective
 from .parameter_groups import parameter_groups, scale_rates, undecayed
@@ -59,6 +59,7 @@ class FineTuner(Objective):
     ) -> None:
         super().__init__(Seeds.of(seeds))
         self.base, self.adapter = base, as_adapter(adapter)
+        self.adapter_as_given = described(self.adapter)
         self.make_optimizer, self.schedule = optimizer, schedule
         self.learning_rates = list(learning_rates or [])
         self.own_regularizers, self.loading = list(regularizers or []), loading or Loading()
@@ -175,22 +176,29 @@ class FineTuner(Objective):
 
     def manifest(self) -> dict[str, Any]:
         """What a checkpoint folder says of itself beyond its weights."""
-        return {"target": type(self).__name__, "base": self.base, "base_digest": self.base_digest}
+        own = {"target": type(self).__name__, "base": self.base, "base_digest": self.base_digest}
+        return own | {"adapter": self.adapter_as_given}
 
     def save_folder(self, folder: Path) -> None:
         """Write the trainable parameters only: the adapter's own format, and ``finelab.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.adapter.save(self.adapted, folder)
+        self.save_weights(folder)
         write_manifest(folder, self.manifest())
 
     def load_folder(self, folder: Path) -> None:
         """Read what ``save_folder`` wrote.
 
         Raises:
-            UserError: the folder is missing, or belongs to another base or target.
+            UserError: the folder is missing or damaged, or belongs to another base, adapter or target.
         """
         self.configure_model()
         read_manifest(folder, self.manifest())
+        self.load_weights(folder)
+
+    def save_weights(self, folder: Path) -> None:
+        self.adapter.save(self.adapted, folder)
+
+    def load_weights(self, folder: Path) -> None:
         self.adapter.load(self.adapted, folder)
 
     def inputs(self, batch: Batch) -> dict[str, Tensor]:

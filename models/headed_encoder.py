@@ -103,23 +103,18 @@ class HeadedEncoder(FineTuner):
         features = self.features(batch)
         return Outputs(self.head(features), features), *self.targets(batch)
 
-    def save_folder(self, folder: Path) -> None:
-        super().save_folder(folder)
+    def save_weights(self, folder: Path) -> None:
+        super().save_weights(folder)
         self.save_head(folder)
 
-    def load_folder(self, folder: Path) -> None:
-        super().load_folder(folder)
+    def load_weights(self, folder: Path) -> None:
+        super().load_weights(folder)
         self.load_head(folder)
 
     def save_head(self, folder: Path) -> None:
         save_file({name: p.detach().cpu().contiguous() for name, p in self.head.state_dict().items()}, folder / HEAD)
 
     def load_head(self, folder: Path) -> None:
-        """Raises:
-        UserError: the folder has no head.
-        """
-        if not (folder / HEAD).is_file():
-            raise UserError(f"{folder} has no {HEAD}: without its head this checkpoint is of no use.")
         self.head.load_state_dict(load_file(folder / HEAD))
 
 
