@@ -71,7 +71,7 @@ def restore_config(backbone: PreTrainedModel, own: Any) -> None:
     if "use_cache" in own.to_dict():
         backbone.config.use_cache = own.use_cache
     else:
-        del backbone.config.use_cache
+        delattr(backbone.config, "use_cache")
 
 
 def load_exported(
