@@ -4,6 +4,9 @@ import copy
 import importlib
 import importlib.util
 import json
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,13 @@ from peft import (
     load_peft_weights,
     set_peft_model_state_dict,
 )
-from torch import nn
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
-from .adapter import Adapter
+from .adapter import Adapter, BaseIs
 
 REFUSED: dict[type[PeftConfig], str] = {
     AdaLoraConfig: "allocates ranks from a call in the training loop and hides a loss, and neither is driven yet, "
@@ -42,7 +47,12 @@ UNSHAPELY = {
 class Peft(Adapter):
     """Wraps a backbone in the PEFT method that a configuration describes, and saves PEFT's own folder format.
 
-    A tuner that needs more than that has a subclass in ``peft_<peft_type>.py``, where ``as_adapter`` finds it.
+    This class serves every method whose whole story is told by PEFT's forward. One that hides a loss or a call in the
+    training loop, or rewrites the base, has a subclass in the file ``peft_<type>.py``; ``as_adapter`` finds it.
+    Papers, trained parameters and what works with which task: docs/adapters.md, which is measured and generated.
+
+    The base is found by switching the adapter off. Weights of the base that train in place (``bias="all"``) are not
+    switched by PEFT; a copy of them is kept for that. ``modules_to_save`` are switched by PEFT.
 
     Args:
         config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it, and given the backbone's task type
@@ -56,21 +66,75 @@ class Peft(Adapter):
         if reason := REFUSED.get(type(config)):
             raise UserError(f"model.adapter: {type(config).__name__} {reason} Choose another, e.g. peft.LoraConfig.")
         self.config = config
+        self.in_place: dict[str, Tensor] = {}
+
+    @property
+    def base_is(self) -> BaseIs:
+        return "off"
+
+    @property
+    def merges(self) -> bool:
+        """Whether the update is one of weights; single layers may still refuse it (``merge`` says why)."""
+        return not isinstance(self.config, PromptLearningConfig)
 
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         config = self.configured(backbone)
+        training, own = backbone.training, {id(p) for p in backbone.parameters()}
         try:
             model = get_peft_model(backbone, config)
-        except (ValueError, KeyError, AttributeError, RuntimeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
             raise UserError(
                 f"model.adapter: {type(config).__name__} does not fit {type(backbone).__name__}: {error}"
             ) from error
-        if not any(p.requires_grad for p in model.parameters()):
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not trained:
             raise UserError(
                 f"model.adapter: {type(config).__name__} left nothing to train in {type(backbone).__name__}; "
                 "check its target_modules."
             )
-        return model
+        self.in_place = {name: p.detach().clone() for name, p in trained.items() if id(p) in own}
+        return model.train(training)  # X-LoRA leaves it in eval mode
+
+    @contextmanager
+    def off(self, model: nn.Module) -> Iterator[None]:
+        assert isinstance(model, PeftModel)
+        parameters = dict(model.named_parameters())
+        trains = {name: p.requires_grad for name, p in parameters.items()}
+        tuned = {name: parameters[name].data for name in self.in_place}
+        for name, value in self.in_place.items():
+            parameters[name].data = self.in_place[name] = value.to(parameters[name].device)
+        try:
+            with model.disable_adapter():
+                yield
+        finally:
+            for name, value in tuned.items():
+                parameters[name].data = value
+            for name, p in parameters.items():  # on its way out PEFT marks all of the adapter as trainable
+                p.requires_grad_(trains[name])
+
+    def merge(self, model: nn.Module) -> PreTrainedModel:
+        assert isinstance(model, PeftModel)
+        method = type(self.config).__name__
+        if not self.merges:
+            raise UserError(
+                f"model.adapter: {method} as configured here is not an update of weights and cannot be merged. Load "
+                "its folder onto the base with peft.PeftModel.from_pretrained instead."
+            )
+        if shared := shared_layer(model):
+            raise UserError(
+                f"model.adapter: {method} cannot be merged into this base: the weight of {shared} is used in several "
+                "places (tied embeddings, repeated layers) and merging would change all of them. Leave that layer out "
+                "of target_modules, or load the folder onto the base with peft.PeftModel.from_pretrained."
+            )
+        try:
+            return model.merge_and_unload(safe_merge=True)  # pyright: ignore[reportCallIssue]
+        except (NotImplementedError, ValueError, RuntimeError) as error:
+            raise UserError(f"model.adapter: {method} cannot be merged into this base: {error}") from error
+
+    def undecayed(self, model: nn.Module) -> set[int]:
+        """Rows of an embedding that train: they are the pretrained rows and no update of them."""
+        rows = [layer for layer in model.modules() if isinstance(layer, TrainableTokensLayer)]
+        return {id(p) for layer in rows for p in layer.trainable_tokens_delta.values()}
 
     def configured(self, backbone: PreTrainedModel) -> PeftConfig:
         """A copy of the configuration with what the base decides filled in."""
@@ -110,10 +174,24 @@ def task_of(backbone: PreTrainedModel) -> TaskType:
     return TaskType.SEQ_2_SEQ_LM if backbone.config.is_encoder_decoder else TaskType.CAUSAL_LM
 
 
+def shared_layer(model: PeftModel) -> str | None:
+    """The name of an adapted layer whose weight stands elsewhere in the model too; token rows are written, not added,
+    and may."""
+    names: defaultdict[int, list[str]] = defaultdict(list)
+    for name, p in model.named_parameters(remove_duplicate=False):
+        names[id(p)].append(name)
+    for name, layer in model.named_modules():
+        if isinstance(layer, BaseTunerLayer) and not isinstance(layer, TrainableTokensLayer):
+            own = layer.get_base_layer().parameters(recurse=False)
+            if any(len(names[id(p)]) > 1 for p in own):
+                return name
+    return None
+
+
 def comparable(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration as JSON has it, with sets and lists, whose order says nothing, as sorted text."""
     return {
-        key: sorted(map(str, value)) if isinstance(value, set | list | tuple) else json.loads(json.dumps(value))
+        key: sorted(map(json.dumps, value)) if isinstance(value, set | list | tuple) else json.loads(json.dumps(value))
         for key, value in config.items()
         if key not in UNSHAPELY
     }

@@ -1,0 +1,134 @@
+"""Every case of the table: it trains or is refused as it says, the base is where it says, files and merges are true.
+
+Compared is the base loaded a second time, untouched by PEFT.
+"""
+
+import functools
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel
+
+from finelab.contracts.errors import UserError
+from finelab.models.adapters.peft import Peft, as_adapter
+
+from .adapter_cases import TASKS, every_case, outputs, trained
+
+RUNS = [(case, TASKS[task]) for case in every_case() for task in case.tasks]
+WORKING = [(case, task) for case, task in RUNS if task.name not in case.refused]
+REFUSED = [(case, task) for case, task in RUNS if task.name in case.refused]
+CAUSAL = TASKS["causal LM"]
+QUICK = {"LoRA", "LoRA, PiSSA", "LoRA, KaSA", "LoRA, bias=all", "IA3", "OSF", "Vera"}
+
+
+def over(runs):
+    """A few cases always, the rest with the slow tests."""
+    slow = [[] if case.name in QUICK and task is CAUSAL else pytest.mark.slow for case, task in runs]
+    marked = [pytest.param(*run, marks=marks, id=ident(*run)) for run, marks in zip(runs, slow, strict=True)]
+    return pytest.mark.parametrize(("case", "task"), marked)
+
+
+def ident(case, task):
+    return f"{case.name}-{task.name}".replace(", ", "-").replace(" ", "_")
+
+
+@functools.cache
+def outputs_of(name):
+    return outputs(TASKS[name], TASKS[name].backbone())
+
+
+def base_outputs(task):
+    return outputs_of(task.name)
+
+
+def close(a, b, tolerance=1e-5):
+    return a.shape == b.shape and bool((a - b).abs().max() <= tolerance * b.abs().max())
+
+
+@over(WORKING)
+def test_trains_saves_and_goes_back_to_the_base(case, task, tmp_path):
+    module = task.module(case.config(task))
+    module.configure_model()
+    virtual = module.adapter.virtual_tokens
+    assert module.adapted.training
+    start = outputs(task, module.adapted, virtual)
+    assert close(start, base_outputs(task)) == case.starts_as_base
+    module.keep_start()
+    weights = {name: p.detach().clone() for name, p in module.named_parameters()}
+    trains = [name for name, p in module.named_parameters() if p.requires_grad]
+
+    gradients = trained(task, module)
+    without = {name for name in trains if name not in gradients.seen}
+    assert {name for name in without if not any(part in name for part in case.without_gradient)} == set()
+    moved = {name for name, p in module.named_parameters() if not torch.equal(p, weights[name])}
+    assert moved <= set(trains)
+    assert moved >= gradients.seen & set(trains)
+
+    tuned = outputs(task, module.adapted, virtual)
+    assert not close(tuned, start)
+    base_is_where_it_says(task, module, start, tuned, virtual)
+    saved_is_loaded(case, task, module, tuned, virtual, tmp_path)
+    merged_is_tuned(task, module, tuned, virtual)
+
+
+def base_is_where_it_says(task, module, start, tuned, virtual):
+    flags = [p.requires_grad for p in module.parameters()]
+    if module.adapter.base_is == "lost":
+        with pytest.raises(UserError, match="base_is: lost"), module.as_base():
+            pass
+        assert not close(start, base_outputs(task))
+        return
+    with module.as_base():
+        shown = 0 if module.adapter.base_is == "off" else virtual
+        assert close(outputs(task, module.adapted, shown), base_outputs(task))
+    assert torch.equal(outputs(task, module.adapted, virtual), tuned)
+    assert [p.requires_grad for p in module.parameters()] == flags
+
+
+def saved_is_loaded(case, task, module, tuned, virtual, folder):
+    module.save_folder(folder)
+    assert not list(folder.glob("*.bin"))
+    again = task.module(case.config(task))
+    again.load_folder(folder)
+    assert torch.equal(outputs(task, again.adapted, virtual), tuned)
+    if isinstance(module.adapter, Peft):
+        plain = PeftModel.from_pretrained(task.backbone(), str(folder))
+        assert close(outputs(task, plain, virtual), tuned)
+
+
+def merged_is_tuned(task, module, tuned, virtual):
+    try:
+        merged = module.adapter.merge(module.adapted)
+    except UserError as error:
+        assert "cannot be merged" in str(error)
+        return
+    assert module.adapter.merges
+    assert type(merged) is type(task.backbone())
+    assert {name for name, _ in merged.named_parameters()} == {name for name, _ in task.backbone().named_parameters()}
+    assert close(outputs(task, merged, virtual), tuned)
+
+
+@pytest.mark.parametrize(("case", "task"), [pytest.param(*run, id=ident(*run)) for run in REFUSED])
+def test_refusals_say_why(case, task):
+    with pytest.raises(UserError, match=case.refused[task.name]):
+        task.module(case.config(task)).configure_model()
+
+
+@pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case, task in WORKING if task is CAUSAL])
+def test_weight_decay_pulls_to_the_base_or_leaves_alone(case):
+    """What decay reaches, at its end: zero. The function is then the base's, or what it was at the start."""
+    module = CAUSAL.module(case.config(CAUSAL))
+    module.configure_model()
+    virtual = module.adapter.virtual_tokens
+    start = outputs(CAUSAL, module.adapted, virtual)
+    for p in module.parameters():
+        if p.requires_grad and id(p) not in module.exempt:
+            p.data.zero_()
+    end = outputs(CAUSAL, module.adapted, virtual)
+    assert close(end, start) or close(end, base_outputs(CAUSAL))
+
+
+def test_the_bridge_is_found_by_the_type():
+    assert type(as_adapter(LoraConfig())).__name__ == "PeftLora"
+    own = Peft(LoraConfig())
+    assert as_adapter(own) is own
