@@ -75,7 +75,7 @@ class Peft(Adapter):
     @property
     def merges(self) -> bool:
         """Whether the update is one of weights; single layers may still refuse it (``merge`` says why)."""
-        return not isinstance(self.config, PromptLearningConfig)
+        return True
 
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         config = self.configured(backbone)
