@@ -5,7 +5,7 @@ Legend: N supervised positions of one micro-batch, V classes or vocabulary, H hi
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -207,5 +207,26 @@ def forward_generator(name: str, device: torch.device | str = "cpu") -> torch.Ge
     Args:
         name: of the method, and of the module where it draws once a module.
     """
+    Perturbed.seed = forward_seed()
     generator = torch.Generator(device)
     return generator.manual_seed(derive(name, forward_seed()))
+
+
+class Perturbed:
+    """The latest forward for which a method has drawn."""
+
+    seed: ClassVar[int | None] = None
+
+
+def forward_drew(device: torch.device) -> bool:
+    """Whether the forward that ran last drew any random number: for dropout of whatever kind, or for a method.
+
+    Args:
+        device: of the model; its default generator counts beside the CPU's.
+    """
+    seed = forward_seed()
+    states = {torch.device("cpu"): torch.default_generator.get_state()}
+    if device.type != "cpu":
+        states[device] = torch.get_device_module(device).get_rng_state(device)
+    untouched = {where: torch.Generator(where).manual_seed(seed).get_state() for where in states}
+    return Perturbed.seed == seed or any(not torch.equal(states[where], untouched[where]) for where in states)

@@ -58,6 +58,13 @@ def test_any_chunk_gives_the_naive_formula_and_its_gradient(monkeypatch, form, e
         assert torch.allclose(mine.grad, theirs.grad, atol=1e-12)
 
 
+def test_the_known_case():
+    """z1 = (1,0,0), z2 = (0,1,0): both directions are p1 - p2 = 0.364175."""
+    first, second = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    for form in FORMS.values():
+        assert form(first, second).item() == pytest.approx(0.364175, abs=1e-6)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck(monkeypatch, form):
     monkeypatch.setattr(losses, "ELEMENTS", 8)
