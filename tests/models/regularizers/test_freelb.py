@@ -151,6 +151,7 @@ def test_any_split_equals_a_plain_loop(loader, sgd, fit, flat, expected, micro, 
     assert (flat(module) - flat(plain)).abs().max() > 1e-4, "and it is not the run without it"
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process(tmp_path, expected):
     """Two micro-batches of two rows a rank: every sequence ascends where it is."""
     script = tmp_path / "ranks.py"
