@@ -39,7 +39,7 @@ class RDrop(Regularizer):
         self.unproven = False
 
     def attach(self, model: nn.Module) -> None:
-        self.unproven = bool(self.weight)
+        self.unproven = self.weight > 0
 
     def token_term(self, step: Step) -> Term | None:
         if not self.weight:
