@@ -18,7 +18,7 @@ class LoraPlus(LearningRate):
     Hurts where the rate is already as high as B can take: lower it when adding this.
 
     Args:
-        ratio: lambda >= 1; 1 turns it off.
+        ratio: lambda >= 1; 16 is what others quote from the paper. 1 turns it off.
 
     Raises:
         UserError: the ratio is below 1, or nothing of the model is a LoRA factor.

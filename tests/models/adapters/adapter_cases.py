@@ -111,6 +111,9 @@ class Case:
         refused: task -> words that its refusal must hold; one that is missing here must train.
         without_gradient: part of a parameter's name -> why it gets no gradient within two steps.
         starts_as_base: whether step 0 computes the base's function.
+        trains_backbone: or a new head alone.
+        decays_to_base: whether weight decay pulls to the base's function or leaves it alone; where weights of the base
+            train in place, it pulls to zero.
         tasks: the ones to run it on.
     """
 
@@ -120,6 +123,8 @@ class Case:
     refused: Mapping[str, str] = field(default_factory=dict)
     without_gradient: Mapping[str, str] = field(default_factory=dict)
     starts_as_base: bool = True
+    trains_backbone: bool = True
+    decays_to_base: bool = True
     tasks: tuple[str, ...] = tuple(TASKS)
 
 
