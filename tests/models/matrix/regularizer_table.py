@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from finelab.models.regularizers import L2SP, RDrop
+from finelab.models.regularizers import L2SP, LabelSmoothing, RDrop
 from finelab.models.regularizers.regularizer import Regularizer
 
 Make = Callable[[], Regularizer]
@@ -59,6 +59,13 @@ class Row:
 
 
 ROWS = [
+    Row(
+        "LabelSmoothing",
+        real=lambda: LabelSmoothing(0.1),
+        neutral=lambda: LabelSmoothing(0.0),
+        uncut=lambda: LabelSmoothing(Open(0.0)),
+        quiet=lambda: LabelSmoothing(0.1),
+    ),
     Row(
         "L2SP",
         real=lambda: L2SP(0.3),
