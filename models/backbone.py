@@ -42,12 +42,15 @@ class Loading:
             ``trainer.precision: bf16-mixed`` does not.
         attention: the attention kernel; None lets transformers choose.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        compile: ``torch.compile`` the adapted backbone, hooks of the regularizers included. Pays for large models and
+            rows of few different lengths (``data.loader`` with packing); each new shape costs a compilation.
     """
 
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     gradient_checkpointing: bool = False
+    compile: bool = False
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,8 @@ class FineTuner(Objective):
         if any(regularizer.reads_base for regularizer in self.regularizers):
             require_base(self.regularizers, self.adapter)
             self.keep_start()
+        if self.loading.compile:
+            self.adapted.compile()
 
     def prepare_adapter(self, backbone: PreTrainedModel) -> None:
         if self._trainer is not None and self._trainer.state.fn == "fit":

@@ -17,7 +17,6 @@ from .. import made_up_targets
 from ..conftest import RaggedRows, collate
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1)
-TASKS = ("lm", "class")
 
 
 def tuner(task: str, regularizers: Sequence[Regularizer] = (), dropout: float = 0.1, **options):

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from finelab.models.regularizers import L2SP, LabelSmoothing, RDrop
+from finelab.models.regularizers import L2SP, LabelSmoothing, NEFTune, RDrop
 from finelab.models.regularizers.regularizer import Regularizer
+
+TASKS = ("lm", "class")
 
 Make = Callable[[], Regularizer]
 
@@ -34,8 +36,10 @@ class Row:
         neutral: as shipped: the short cut is taken.
         uncut: the neutral numbers with the short cut disabled: the machinery runs and must change nothing.
         quiet: at a real strength without a draw of its own; None where every form of it draws.
+        tasks: those it can be used with.
         needs_dropout: it acts on the difference between dropout masks.
         shapes: it overrides ``shape_gradients``, so that its place in the list matters.
+        in_forward: it changes a forward or asks for another one.
         compiles: it claims the same result under ``torch.compile``.
         logged: it logs a value under ``reg/<Name>``.
         exceptions: check -> why this method does not keep it.
@@ -46,8 +50,10 @@ class Row:
     neutral: Make
     uncut: Make
     quiet: Make | None = None
+    tasks: tuple[str, ...] = TASKS
     needs_dropout: bool = False
     shapes: bool = False
+    in_forward: bool = True
     compiles: bool = True
     logged: bool = True
     exceptions: dict[str, str] = field(default_factory=dict)
@@ -65,6 +71,14 @@ ROWS = [
         neutral=lambda: LabelSmoothing(0.0),
         uncut=lambda: LabelSmoothing(Open(0.0)),
         quiet=lambda: LabelSmoothing(0.1),
+        in_forward=False,
+    ),
+    Row(
+        "NEFTune",
+        real=lambda: NEFTune(5.0),
+        neutral=lambda: NEFTune(0.0),
+        uncut=lambda: NEFTune(Open(0.0)),
+        logged=False,
     ),
     Row(
         "L2SP",
@@ -72,6 +86,7 @@ ROWS = [
         neutral=lambda: L2SP(0.0),
         uncut=lambda: L2SP(Open(0.0)),
         quiet=lambda: L2SP(0.3),
+        in_forward=False,
     ),
     Row(
         "RDrop",
@@ -84,10 +99,15 @@ ROWS = [
         },
     ),
 ]
+CASES = [(row, task) for row in ROWS for task in row.tasks]
 BY_NAME = {row.name: row for row in ROWS}
 
 REFUSED: dict[frozenset[str], str] = {}
 """Pairs that cannot be combined, and why."""
 
-STACKS: list[tuple[str, ...]] = [("L2SP", "RDrop")]
-"""Longer stacks that take part in the slow comparisons."""
+STACKS: list[tuple[str, tuple[str, ...]]] = [("lm", ("NEFTune", "LabelSmoothing", "RDrop", "L2SP"))]
+"""Longer stacks that take part in the comparison of ranks, each on a task."""
+
+
+def case_id(value: Row | str) -> str:
+    return value if isinstance(value, str) else value.name

@@ -8,15 +8,13 @@ from torch import nn
 
 from finelab.models.backbone import Loading
 
-from .regularizer_runs import TASKS, rows, run, tuner, without_dropout
-from .regularizer_table import ROWS
+from .regularizer_runs import rows, run, tuner, without_dropout
+from .regularizer_table import CASES, case_id
 
-every = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-tasks = pytest.mark.parametrize("task", TASKS)
-quiet = pytest.mark.parametrize("row", [row for row in ROWS if row.quiet], ids=lambda row: row.name)
+every = pytest.mark.parametrize(("row", "task"), CASES, ids=case_id)
+quiet = pytest.mark.parametrize(("row", "task"), [(row, task) for row, task in CASES if row.quiet], ids=case_id)
 
 
-@tasks
 @every
 def test_it_has_no_effect_in_evaluation_mode(row, task):
     """After two steps, when every perturbation has been active and the weights have left the start."""
@@ -30,7 +28,6 @@ def test_it_has_no_effect_in_evaluation_mode(row, task):
     assert torch.equal(found(batch).logits, plain(batch).logits)
 
 
-@tasks
 @every
 def test_pads_change_nothing(row, task):
     """Only the head's dropout is left where there is a head, since any other mask has the shape of the padded batch."""
@@ -50,7 +47,6 @@ def test_pads_change_nothing(row, task):
     assert found[0].logged[-1] == pytest.approx(found[1].logged[-1], rel=2e-6, abs=1e-7)
 
 
-@tasks
 @quiet
 def test_one_micro_batch_of_eight_equals_eight_of_one(row, task):
     """For the methods that draw nothing, in a model that draws nothing; over two steps."""
@@ -67,7 +63,6 @@ def test_one_micro_batch_of_eight_equals_eight_of_one(row, task):
     assert whole == pytest.approx(parts, rel=2e-6, abs=1e-7)
 
 
-@tasks
 @every
 def test_every_trainable_weight_gets_a_gradient_within_two_steps(row, task):
     found = run(tuner(task, [row.real()]), rows(task, 4))
@@ -77,7 +72,6 @@ def test_every_trainable_weight_gets_a_gradient_within_two_steps(row, task):
             assert all(bool(step[name].isfinite().all()) for step in found.gradients), name
 
 
-@tasks
 @every
 def test_checkpointed_activations_change_nothing(row, task):
     """With dropout on: what is drawn in the recomputation must be what was drawn in the forward."""
@@ -91,7 +85,6 @@ def test_checkpointed_activations_change_nothing(row, task):
     assert found[0].logged[-1] == pytest.approx(found[1].logged[-1], rel=1e-6, abs=1e-8)
 
 
-@tasks
 @every
 def test_it_runs_under_bfloat16_autocast(row, task):
     found = run(tuner(task, [row.real()]), rows(task, 4), precision="bf16-mixed")

@@ -5,11 +5,10 @@ import functools
 import pytest
 import torch
 
-from .regularizer_runs import TASKS, Run, rows, run, tuner, without_dropout
-from .regularizer_table import ROWS
+from .regularizer_runs import Run, rows, run, tuner, without_dropout
+from .regularizer_table import CASES, case_id
 
-every = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-tasks = pytest.mark.parametrize("task", TASKS)
+every = pytest.mark.parametrize(("row", "task"), CASES, ids=case_id)
 
 
 def trained(task: str, regularizers=(), dropout: bool = True) -> Run:
@@ -25,7 +24,6 @@ def baseline(task: str, dropout: bool = True) -> Run:
     return trained(task, (), dropout)
 
 
-@tasks
 @every
 def test_as_shipped_it_is_the_baseline_bit_for_bit(row, task):
     found, plain = trained(task, [row.neutral()]), baseline(task)
@@ -35,7 +33,6 @@ def test_as_shipped_it_is_the_baseline_bit_for_bit(row, task):
     found.masks.require_first_masks_of(plain.masks)
 
 
-@tasks
 @every
 def test_with_the_short_cut_disabled_it_is_the_baseline_to_rounding(row, task):
     """A method that cannot be the baseline over two dropout masks is compared where there is one mask only."""
@@ -44,7 +41,6 @@ def test_with_the_short_cut_disabled_it_is_the_baseline_to_rounding(row, task):
     assert (found.weights - baseline(task, dropout).weights).abs().max() < 1e-6
 
 
-@tasks
 @every
 @pytest.mark.parametrize("setting", ["uncut", "real"])
 def test_its_first_forwards_have_the_masks_of_the_baseline(row, task, setting):
@@ -54,7 +50,6 @@ def test_its_first_forwards_have_the_masks_of_the_baseline(row, task, setting):
     found.masks.require_first_masks_of(plain.masks)
 
 
-@tasks
 @every
 def test_at_its_real_strength_it_acts(row, task):
     """Otherwise every comparison of this matrix would be empty."""

@@ -53,6 +53,7 @@ def test_both_of_a_pair_act_on_an_encoder(pair):
     test_both_of_a_pair_act(pair, "class")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", allowed, ids=joined)
 def test_a_neutral_neighbour_changes_nothing(pair):
     """Bit for bit, on either side in the list."""

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 from finelab.contracts.seeds import derive
 from finelab.models import objective
 
-from .regularizer_runs import TASKS, rows, run, tuner
-from .regularizer_table import ROWS, STACKS
+from .regularizer_runs import rows, run, tuner
+from .regularizer_table import BY_NAME, CASES, STACKS, Row
 
 MICRO, TURNS = 2, 2
 
@@ -39,10 +39,10 @@ def half(task: str, rank: int) -> DataLoader:
     return DataLoader(whole.dataset, MICRO, sampler=mine, collate_fn=whole.collate_fn, generator=whole.generator)
 
 
-def cases():
-    made = {row.name: lambda row=row: [row.real()] for row in ROWS}
-    made |= {"+".join(stack): lambda stack=stack: [row.real() for row in ROWS if row.name in stack] for stack in STACKS}
-    return {f"{name}-{task}": (task, make) for name, make in made.items() for task in TASKS}
+def cases() -> dict[str, tuple[str, list[Row]]]:
+    """The task and the methods of each run, by name."""
+    found = {f"{row.name}-{task}": (task, [row]) for row, task in CASES}
+    return found | {"+".join(names): (task, [BY_NAME[name] for name in names]) for task, names in STACKS}
 
 
 def rank(number: int, port: int, folder: str) -> None:
@@ -51,9 +51,9 @@ def rank(number: int, port: int, folder: str) -> None:
     os.environ |= {"LOCAL_RANK": str(number), "RANK": str(number)}
     count_over_ranks(TURNS)
     weights, logged = {}, {}
-    for name, (task, make) in cases().items():
+    for name, (task, methods) in cases().items():
         found = run(
-            tuner(task, make()),
+            tuner(task, [row.real() for row in methods]),
             half(task, number),
             TURNS,
             epochs=2,
