@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from finelab.models.regularizers import L2SP, LabelSmoothing, NEFTune, RDrop
+from finelab.models.regularizers import L2SP, FreeLB, LabelSmoothing, NEFTune, RDrop
 from finelab.models.regularizers.regularizer import Regularizer
 
 TASKS = ("lm", "class")
@@ -97,6 +97,14 @@ ROWS = [
         exceptions={
             "uncut": "at weight 0 the definition is the mean of two passes' NLL: the short cut is the neutral setting",
         },
+    ),
+    Row(
+        "FreeLB",
+        real=lambda: FreeLB(steps=3),
+        neutral=lambda: FreeLB(steps=1, step_size=0.0, init=0.0),
+        uncut=lambda: FreeLB(steps=2, step_size=0.0, init=0.0),
+        quiet=lambda: FreeLB(steps=2, init=0.0),
+        shapes=True,
     ),
 ]
 CASES = [(row, task) for row in ROWS for task in row.tasks]

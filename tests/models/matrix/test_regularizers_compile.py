@@ -21,7 +21,9 @@ def stacks() -> dict[str, list[Row]]:
     return {row.name: [row] for row in claiming if row.in_forward} | {"+".join(row.name for row in rest): rest}
 
 
-every = pytest.mark.parametrize(("name", "stack"), stacks().items(), ids=lambda value: value if isinstance(value, str) else "")
+every = pytest.mark.parametrize(
+    ("name", "stack"), stacks().items(), ids=lambda value: value if isinstance(value, str) else ""
+)
 
 
 @pytest.fixture(autouse=True)
