@@ -11,6 +11,7 @@ from finelab.contracts.batch import IGNORE
 from finelab.data.collate import PadCollator
 from finelab.data.multiple_choice import ChoiceCollator
 from finelab.models import (
+    CausalLM,
     MultiLabelClassifier,
     MultipleChoice,
     Seq2SeqLM,
@@ -33,6 +34,11 @@ def _seq2seq(ids, random):
     return {"labels": random.integers(0, 256, 3 + len(ids) % 4)}
 
 
+def _causal(ids, random):
+    """A prompt of one token and more, and an answer of one and more."""
+    return {"labels": np.where(np.arange(len(ids)) < random.integers(1, len(ids) - 1), IGNORE, ids)}
+
+
 def _tags(ids, random):
     return {"labels": np.where(random.random(len(ids)) < 0.3, IGNORE, random.integers(0, len(TAGS), len(ids)))}
 
@@ -46,6 +52,7 @@ def _choices(ids, random):
 
 MAKERS = {
     "class": lambda ids, random: {"labels": int(random.integers(0, len(LABELS)))},
+    "causal": _causal,
     "seq2seq": _seq2seq,
     "tokens": _tags,
     "words": _tags,
@@ -56,6 +63,7 @@ MAKERS = {
 
 MODELS = {
     "class": functools.partial(SequenceClassifier, "tiny://bert", labels=LABELS),
+    "causal": functools.partial(CausalLM, "tiny://llama"),
     "seq2seq": functools.partial(Seq2SeqLM, "tiny://t5"),
     "tokens": functools.partial(TokenClassifier, "tiny://bert", labels=TAGS),
     "words": functools.partial(TokenClassifier, "tiny://bert", labels=["noun", "verb", "other", "name", "sign"]),
@@ -92,7 +100,7 @@ def loader(kind, micro, rows=8, more=0):
 
 def widened(batch, kind, more):
     fillers = {"input_ids": PAD, "attention_mask": 0}
-    if kind in ("seq2seq", "tokens", "words"):
+    if kind in ("causal", "seq2seq", "tokens", "words"):
         fillers["labels"] = IGNORE
     pad = torch.nn.functional.pad
     return {name: pad(x, (0, more), value=fillers[name]) if name in fillers else x for name, x in batch.items()}
