@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
@@ -13,6 +14,7 @@ from finelab.models.exported import load_exported
 from finelab.scripts.cli import main
 from finelab.scripts.exported import Exported
 
+LORA = {"class_path": "peft.LoraConfig", "init_args": {"r": 2, "target_modules": "all-linear"}}
 FULL = {"class_path": "finelab.models.adapters.Full"}
 CLASSIFICATION = {"class_path": "finelab.data.Classification"}
 CONVERSATION = {"class_path": "finelab.data.Instruction", "init_args": {"instruction": "text", "output": "label"}}
@@ -45,7 +47,7 @@ def trained(folder: Path, texts: Path, model: str, base: str, adapter: dict, tem
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory, texts):
     return trained(
-        tmp_path_factory.mktemp("classifier"), texts, "SequenceClassifier", "tiny://bert", FULL, CLASSIFICATION
+        tmp_path_factory.mktemp("classifier"), texts, "SequenceClassifier", "tiny://bert", LORA, CLASSIFICATION
     )
 
 
@@ -100,6 +102,12 @@ def test_a_language_model_is_a_plain_folder(writer, here, capsys):
         assert tokenizer.decode(written, skip_special_tokens=True) == text
 
 
+def test_a_difference_above_the_tolerance_leaves_nothing(classifier, here, capsys):
+    assert export(classifier, here / "out", "--tolerance", "0") == 1
+    assert "was not written" in capsys.readouterr().err
+    assert not list(here.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -150,3 +158,16 @@ def test_a_folder_cannot_name_code(classifier, here):
     file.write_text(json.dumps(manifest | {"target": "Loading"}))
     with pytest.raises(UserError, match="no class of finelab.models"):
         load_exported(here / "out")
+
+
+def test_the_comparison_sees_a_wrong_merge(classifier, here, monkeypatch, capsys):
+    """Were the merge to do nothing, the command would say so."""
+    from finelab.models.adapters.adapter import Adapter
+    from finelab.models.adapters.peft import Peft
+
+    wrong = {cls for cls in (Adapter, Peft, *Peft.__subclasses__()) if "merge" in vars(cls)}
+    for cls in wrong:
+        monkeypatch.setattr(cls, "merge", lambda self, model: model.unload())
+    assert export(classifier, here / "out") == 1
+    assert torch.tensor(float(capsys.readouterr().err.split("two logits ")[1].split()[0])) > 1e-3
+    assert not list(here.iterdir())

@@ -44,8 +44,9 @@ def without_dropout(module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-        if isinstance(vars(part).get("attention_dropout"), float):
-            part.attention_dropout = 0.0
+        for name, value in vars(part).items():  # of attentions, which drop without a module (Llama, T5)
+            if "dropout" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
 
 
 class Masks(L.Callback):
