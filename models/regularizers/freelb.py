@@ -39,7 +39,7 @@ class FreeLB(Regularizer):
 
     K counts all forward and backward passes of a step, as the authors' Hugging Face code does (their fairseq
     code runs one more). All K passes see the same dropout masks, and their gradients are averaged. The first pass
-    is the step's own: ``train/loss`` is its value, and ``reg/FreeLB`` the objective of the last pass, in nats.
+    is the step's own: ``train/loss`` is its value, and ``reg/FreeLB`` how much higher the last one's is, in nats.
 
     Shaping nests in list order: [FreeLB, SAM] is SAM of this averaged gradient, with K ascent passes at each of
     its two points; [SAM, FreeLB] averages SAM gradients, and ascends along the one at the perturbed weights. R-Drop's
@@ -99,16 +99,16 @@ class FreeLB(Regularizer):
     def shape_gradients(self, parameters: Sequence[nn.Parameter], replay: Replay) -> float | None:
         if self.text is None:
             return None
-        objective = None
+        reached = replay.objective
         whole = [None if p.grad is None else p.grad.clone() for p in parameters]
         for _ in range(self.steps - 1):
             self.ascend()
-            objective = replay()
+            reached = replay()
             whole = [added(gradient, p.grad) for gradient, p in zip(whole, parameters, strict=True)]
         for p, gradient in zip(parameters, whole, strict=True):
             p.grad = None if gradient is None else gradient.div_(self.steps)
         self.deltas = {}
-        return objective
+        return reached - replay.objective if self.steps > 1 else None
 
     @torch.no_grad()
     def ascend(self) -> None:

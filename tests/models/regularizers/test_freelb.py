@@ -18,7 +18,7 @@ from finelab.data.pack_collator import PackCollator
 from finelab.models import CausalLM, SequenceClassifier
 from finelab.models.adapters import Full
 from finelab.models.backbone import Loading
-from finelab.models.regularizers import L2SP, FreeLB, RDrop
+from finelab.models.regularizers import L2SP, SAM, FreeLB, RDrop
 from finelab.models.regularizers.embedding import Tokens
 from finelab.models.regularizers.freelb import Delta
 from finelab.models.regularizers.regularizer import Regularizer, Term
@@ -27,27 +27,6 @@ from .. import made_up_targets as made
 from .perturbed import Heard, built, forward, texts
 
 STEP = {"steps": 3, "step_size": 0.5, "init": 0.0, "epsilon": 0.7}
-
-
-class Sharpness(Regularizer):
-    """The second pass of SAM, to stand beside FreeLB."""
-
-    def __init__(self, rho):
-        self.rho = rho
-
-    def shape_gradients(self, parameters, replay):
-        norm, before = gradient_norm(parameters), [p.detach().clone() for p in parameters]
-        with torch.no_grad():
-            for p in parameters:
-                p.add_(p.grad * (self.rho / norm))
-        replay()
-        with torch.no_grad():
-            for p, b in zip(parameters, before, strict=True):
-                p.copy_(b)
-
-
-def gradient_norm(parameters):
-    return torch.stack([p.grad.norm() for p in parameters]).norm()
 
 
 class Loop:
@@ -121,7 +100,7 @@ class Loop:
 
 
 def stack(order):
-    return [{"freelb": FreeLB(**STEP), "sam": Sharpness(0.5)}[name] for name in order.split(", ")]
+    return [{"freelb": FreeLB(**STEP), "sam": SAM(0.5)}[name] for name in order.split(", ")]
 
 
 @pytest.fixture(scope="module")
@@ -339,11 +318,11 @@ def test_activation_checkpointing_changes_nothing(loader, sgd, fit, flat, adapte
     assert (weights[0] - weights[1]).abs().max() < 1e-6
 
 
-def test_bf16_autocast_runs_and_the_last_objective_is_shown(loader, sgd, fit, flat):
+def test_bf16_autocast_runs_and_the_gain_is_shown(loader, sgd, fit, flat):
     module = CausalLM("tiny://llama", Full(), sgd, [FreeLB(3, 0.5, 0.5, 0.7), L2SP(0.1)])
     trainer = fit(module, loader(4), max_epochs=1, precision="bf16-mixed")
     assert flat(module).isfinite().all()
-    assert trainer.callback_metrics["reg/FreeLB"] > trainer.callback_metrics["train/loss"], "it ascends"
+    assert trainer.callback_metrics["reg/FreeLB"] > 0, "it ascends"
 
 
 def test_eval_gets_none_of_it(sgd):
