@@ -20,7 +20,7 @@ from ..contracts.record import Cost, Record, SplitResult
 from ..contracts.run import Run
 from .advice import MAXIMISED, advice, shown_split, strongest_reference
 from .evaluation import trial_batches
-from .factors import method, regularizer_names, short_base
+from .factors import method, regularizer_names, short_base, statement, trained_share
 from .run_record import RunRecord
 from .tensor_board import as_code, tensorboard_loggers
 
@@ -187,8 +187,8 @@ def _facts(record: Record) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
-    trainable, total = record.parameters["trainable"], record.parameters["total"]
-    grid.add_row("trained", f"{trainable:,} of {total:,} parameters ({trainable / max(total, 1):.2%})")
+    grid.add_row("trained", trained_share(record.parameters["trainable"], record.parameters["total"]))
+    grid.add_row("adapter", statement(record.adapter))
     cost = record.cost
     apart = max(cost.total_seconds - cost.training_seconds, 0.0)
     grid.add_row(

@@ -17,9 +17,10 @@ def factors(config: dict[str, Any]) -> dict[str, Scalar]:
     trainer = config.get("trainer", {})
     found: dict[str, Any] = {"base": short_base(model.get("base", "")), "adapter": class_name(model.get("adapter"))}
     found |= {f"adapter/{key}": value for key, value in adapter_settings(model.get("adapter")).items()}
-    for entry in model.get("regularizers") or []:
-        name = class_name(entry)
-        found |= {f"reg/{name}.{key}": value for key, value in init_args(entry).items()} or {f"reg/{name}": True}
+    for key, prefix in (("regularizers", "reg"), ("learning_rates", "lr")):
+        for entry in model.get(key) or []:
+            name = f"{prefix}/{class_name(entry)}"
+            found |= {f"{name}.{option}": value for option, value in init_args(entry).items()} or {name: True}
     found["optimizer"] = class_name(model.get("optimizer"))
     found |= {key: init_args(model.get("optimizer")).get(key) for key in ("lr", "weight_decay")}
     found["schedule"] = class_name(model.get("schedule"))
@@ -41,6 +42,17 @@ def method(config: dict[str, Any]) -> str:
     rank = init_args(model.get("adapter")).get("r")
     adapter = class_name(model.get("adapter")).removesuffix("Config") + (f" r={rank}" if rank else "")
     return " + ".join(part for part in (adapter, *regularizer_names(config)) if part)
+
+
+def trained_share(trainable: int, total: int) -> str:
+    return f"{trainable:,} of {total:,} parameters ({trainable / max(total, 1):.2%})"
+
+
+def statement(adapter: dict[str, Any]) -> str:
+    """What an adapter says of itself, as a record holds it."""
+    base = {"off": "switched off it is the base", "start": "its start is the base", "lost": "the base is lost"}
+    merges = "merges into plain weights" if adapter["merges"] else "cannot be merged"
+    return f"{adapter['name']} {merges}; {base[adapter['base_is']]}"
 
 
 def regularizer_names(config: dict[str, Any]) -> list[str]:

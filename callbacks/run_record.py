@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info
 
 from ..contracts.data import AuditedSource
 from ..contracts.record import Best, Cost, Record, SplitResult, write_record
 from ..contracts.run import Run
+from ..models.finetuner import FineTuner
 from ..models.window import Consumed
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
 from .evaluation import data_of, finetuner, trial_batches
+from .factors import statement, trained_share
 from .history import History
 from .order_digest import OrderDigest
 from .results import Results
@@ -57,6 +60,10 @@ class RunRecord(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._begin()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        tuner = finetuner(pl_module)
+        rank_zero_info(f"Training {trained_share(*tuner.parameter_counts())}; {statement(adapter_summary(tuner))}.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._data = data_summary(data_of(trainer))
@@ -100,6 +107,7 @@ class RunRecord(Callback):
             config_digest=config_digest(self.run.config),
             base=tuner.base,
             parameters={"trainable": trainable, "total": total},
+            adapter=adapter_summary(tuner),
             data=self._data | consumption(tuner.consumed),
             metrics=metrics if status == "finished" else finite_only(metrics),
             best=self._best(trainer),
@@ -140,6 +148,11 @@ class RunRecord(Callback):
         if skipped := finetuner(module).skipped_steps:
             notes.append(f"{skipped} optimizer steps had no supervised token and moved no weight.")
         return notes
+
+
+def adapter_summary(tuner: FineTuner) -> dict[str, Any]:
+    adapter = tuner.adapter
+    return {"name": type(adapter).__name__, "merges": adapter.merges, "base_is": adapter.base_is}
 
 
 def config_digest(config: dict[str, Any]) -> str:

