@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from peft import (
-    AdaLoraConfig,
     PeftConfig,
     PeftModel,
     PeftType,
@@ -28,11 +27,7 @@ from transformers import PreTrainedModel
 from ...contracts.errors import UserError
 from .adapter import Adapter, BaseIs
 
-REFUSED: dict[type[PeftConfig], str] = {
-    AdaLoraConfig: "allocates ranks from a call in the training loop and hides a loss, and neither is driven yet, "
-    "so it would train as plain LoRA.",
-}
-
+WEIGHTS_FILE = "adapter_model.safetensors"
 UNSHAPELY = {
     "inference_mode",
     "base_model_name_or_path",
@@ -57,14 +52,9 @@ class Peft(Adapter):
     Args:
         config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it, and given the backbone's task type
             where it has none.
-
-    Raises:
-        UserError: one of ``REFUSED``.
     """
 
     def __init__(self, config: PeftConfig) -> None:
-        if reason := REFUSED.get(type(config)):
-            raise UserError(f"model.adapter: {type(config).__name__} {reason} Choose another, e.g. peft.LoraConfig.")
         self.config = config
         self.in_place: dict[str, Tensor] = {}
 
@@ -150,14 +140,21 @@ class Peft(Adapter):
     def load(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
         self.require_same(model, folder)
-        set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+        loaded = set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
+        trained = {name for name, p in model.named_parameters() if p.requires_grad}
+        missing = sorted(trained.intersection(loaded.missing_keys))
+        if missing and not model.active_peft_config.is_prompt_learning:  # PEFT sets a prompt after its report
+            raise UserError(
+                f"{folder / WEIGHTS_FILE} lacks {len(missing)} of the {len(trained)} tensors that this adapter trains "
+                f"({missing[0]} first), and a model without them would be another one. Write the folder anew."
+            )
 
     def require_same(self, model: PeftModel, folder: Path) -> None:
         """Raises:
         UserError: the folder holds no PEFT adapter, or one of another configuration.
         """
-        if not (folder / "adapter_model.safetensors").is_file():
-            raise UserError(f"{folder} holds no adapter_model.safetensors; only safetensors are read, never pickles.")
+        if not (folder / WEIGHTS_FILE).is_file():
+            raise UserError(f"{folder} holds no {WEIGHTS_FILE}; only safetensors are read, never pickles.")
         stored = comparable(json.loads((folder / "adapter_config.json").read_text()))
         wanted = comparable(model.active_peft_config.to_dict())
         for key in sorted(stored.keys() & wanted.keys()):

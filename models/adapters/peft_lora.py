@@ -5,7 +5,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
+from ..regularizers.regularizer import Regularizer
 from .adapter import BaseIs
+from .kasa import Kasa
+from .monteclora import Monteclora
 from .peft import Peft, task_of
 
 RESIDUAL = ("pissa", "olora", "corda")
@@ -22,6 +25,8 @@ class PeftLora(Peft):
     Inits that rewrite the base (``RESIDUAL``, LoRA-GA): the factors hold part of W, so that the base is the start and
     not the adapter switched off, and decay would erase that part; they are never decayed. LoftQ and KaSA replace W by
     a quantised or truncated one and ``layer_replication`` stacks layers anew: for these the base is lost.
+
+    Brings the losses of KaSA and MonteCLoRA, in the files of these names.
 
     Raises:
         UserError: Arrow, which trains nothing; ``adapt``: aLoRA on anything but a causal language model.
@@ -60,6 +65,12 @@ class PeftLora(Peft):
     @property
     def merges(self) -> bool:
         return self.config.alora_invocation_tokens is None and not self.config.layer_replication
+
+    def regularizers(self) -> list[Regularizer]:
+        """What the papers add to the loss and PEFT's forward does not."""
+        kasa, monteclora = self.config.kasa_config, self.config.monteclora_config
+        terms: list[Regularizer] = [Kasa(kasa.beta, kasa.gamma)] if kasa is not None else []
+        return [*terms, Monteclora()] if monteclora is not None else terms
 
     def undecayed(self, model: nn.Module) -> set[int]:
         factors = {id(p) for name, p in model.named_parameters() if ".lora_" in name and self.residual}

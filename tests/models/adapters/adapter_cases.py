@@ -114,6 +114,7 @@ class Case:
         trains_backbone: or a new head alone.
         decays_to_base: whether weight decay pulls to the base's function or leaves it alone; where weights of the base
             train in place, it pulls to zero.
+        forward: what plain PEFT must be given besides a batch of four rows.
         tasks: the ones to run it on.
     """
 
@@ -125,6 +126,7 @@ class Case:
     starts_as_base: bool = True
     trains_backbone: bool = True
     decays_to_base: bool = True
+    forward: Mapping[str, Tensor] = field(default_factory=dict)
     tasks: tuple[str, ...] = tuple(TASKS)
 
 
@@ -159,7 +161,7 @@ def trained(task: Task, module: FineTuner, steps: int = 2, **options) -> Gradien
     return gradients
 
 
-def outputs(task: Task, model: nn.Module, virtual_tokens: int = 0) -> Tensor:
+def outputs(task: Task, model: nn.Module, virtual_tokens: int = 0, **more: Tensor) -> Tensor:
     """Logits of a language model and hidden states of an encoder, adapted or not, at the tokens of four rows."""
     batch: Batch = next(iter(task.loader()))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
@@ -167,7 +169,7 @@ def outputs(task: Task, model: nn.Module, virtual_tokens: int = 0) -> Tensor:
         inputs["decoder_input_ids"] = batch["labels"]
     mode = model.training
     with torch.no_grad():
-        found = model.eval()(**inputs)
+        found = model.eval()(**inputs, **more)
     model.train(mode)
     if task.name == "seq2seq":
         return found.logits

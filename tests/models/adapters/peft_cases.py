@@ -3,7 +3,9 @@
 import functools
 import tempfile
 
+import torch
 from peft import (
+    AdaLoraConfig,
     AdamssConfig,
     ArrowConfig,
     BdLoraConfig,
@@ -32,10 +34,12 @@ from peft import (
     OSFConfig,
     PeanutConfig,
     PeftConfig,
+    PolyConfig,
     PsoftConfig,
     PveraConfig,
     RandLoraConfig,
     RoadConfig,
+    ShadowConfig,
     ShiraConfig,
     SupertuningConfig,
     TinyLoraConfig,
@@ -83,8 +87,6 @@ def tuner(make: type[PeftConfig], paper: str, case: dict | None = None, name: st
 @functools.cache
 def expert(base: str, seed: int) -> str:
     """A folder with a LoRA adapter whose update is not zero, as X-LoRA wants them."""
-    import torch
-
     task = next(task for task in TASKS.values() if task.base == base)
     folder = tempfile.mkdtemp()
     with torch.random.fork_rng():
@@ -99,6 +101,7 @@ def xlora(task: Task) -> PeftConfig:
     return XLoraConfig(hidden_size=32, adapters=experts, xlora_dropout_p=0.0)
 
 
+LAST = "nothing reads the last block's update of the shadow"
 ELSEWHERE = {"starts_as_base": False}
 
 CASES = [
@@ -147,7 +150,7 @@ CASES = [
     ),
     lora("LoRA, embedding", target_modules=["model.embed_tokens", "word_embeddings", "encoder.embed_tokens"]),
     lora("LoRA, Arrow", "2405.11157", {"refused": everywhere("trains nothing")}, arrow_config=ArrowConfig()),
-    # tuner(AdaLoraConfig, "2303.10512", init_r=6, target_r=2, total_step=2),
+    tuner(AdaLoraConfig, "2303.10512", init_r=6, target_r=2, total_step=2),
     tuner(AdamssConfig, "https://openreview.net/forum?id=8ZdWmpYxT0", r=8, num_subspaces=2),
     tuner(BeftConfig, "2509.15974"),
     tuner(BOFTConfig, "2311.06243"),
@@ -176,12 +179,26 @@ CASES = [
     tuner(OFTConfig, "2306.07280", oft_block_size=8),
     tuner(OSFConfig, "2504.07097", effective_rank=8),
     tuner(PeanutConfig, "2410.01870", r=4),
-    # tuner(PolyConfig, "2202.13914", r=4),
+    tuner(PolyConfig, "2202.13914", {"forward": {"task_ids": torch.zeros(4, dtype=torch.long)}}, r=4),
     tuner(PsoftConfig, "2505.11235", r=4),
     tuner(PveraConfig, "2512.07703", r=8),
     tuner(RandLoraConfig, "2502.00987", r=4),
     tuner(RoadConfig, "2409.00119", group_size=8),
-    # tuner(ShadowConfig, "", r=4, target_modules=None),
+    tuner(
+        ShadowConfig,
+        "",
+        {
+            "refused": {"seq2seq": "decoder layers"},
+            "without_gradient": {
+                "layers.1.shadow_update": LAST,
+                "layer.1.shadow_update": LAST,
+                "default.embeddings.word_embeddings": "the shadow reads the base's",
+                "default.pooler": "nothing reads it",
+            },
+        },
+        r=4,
+        target_modules=lambda task: r".*encoder\.layer\.\d+" if task.name == "classification" else None,
+    ),
     tuner(ShiraConfig, "2406.13175", r=4),
     tuner(SupertuningConfig, "2607.09287"),
     tuner(TinyLoraConfig, "2602.04118"),
@@ -190,5 +207,12 @@ CASES = [
     tuner(VBLoRAConfig, "2405.15179", ELSEWHERE, vector_length=8, num_vectors=16),
     tuner(VeraConfig, "2310.11454", r=8),
     tuner(WaveFTConfig, "2505.12532", n_frequency=50),
-    # Case("XLora", xlora, "2402.07148"),
+    Case(
+        "XLora",
+        xlora,
+        "2402.07148",
+        besides_causal("causal language model"),
+        starts_as_base=False,
+        decays_to_base=False,
+    ),
 ]

@@ -19,7 +19,7 @@ WORKING = [(case, task) for case, task in RUNS if task.name not in case.refused]
 REFUSED = [(case, task) for case, task in RUNS if task.name in case.refused]
 CAUSAL = TASKS["causal LM"]
 DECAYED = [(case, task) for case, task in WORKING if task is CAUSAL and case.decays_to_base]
-QUICK = {"LoRA", "LoRA, PiSSA", "LoRA, KaSA", "LoRA, bias=all", "IA3", "OSF", "Vera"}
+QUICK = {"LoRA", "LoRA, PiSSA", "LoRA, KaSA", "LoRA, bias=all", "AdaLora", "IA3", "OSF", "Poly", "Shadow", "XLora"}
 
 
 def over(runs):
@@ -94,7 +94,7 @@ def saved_is_loaded(case, task, module, tuned, virtual, folder):
     assert torch.equal(outputs(task, again.adapted, virtual), tuned)
     if isinstance(module.adapter, Peft):
         plain = PeftModel.from_pretrained(task.backbone(), str(folder))
-        assert close(outputs(task, plain, virtual), tuned)
+        assert close(outputs(task, plain, virtual, **case.forward), tuned)
 
 
 def merged_is_tuned(task, module, tuned, virtual):

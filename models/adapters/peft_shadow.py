@@ -1,0 +1,59 @@
+"""ShadowPEFT (PEFT 0.21, no paper known): a small network beside the base, whose state each block reads and updates."""
+
+from peft import ShadowConfig, ShadowModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...contracts.batch import IGNORE, Batch
+from ..regularizers.regularizer import Regularizer, Step, Term
+from .peft import Peft
+
+
+class PeftShadow(Peft):
+    """h_l = block_l(h) + alpha U_l (s_l - D_l h): a shadow state s runs beside the base's blocks.
+
+    Trains the shadow backbone (by default one block of the base's kind), a projection, and per block a down and an up
+    projection of rank r and the update of s. The up projections start at zero, so that step 0 is the base. The last
+    block's update of s is read by nothing and gets no gradient. Brings ``ShadowLoss`` for language models; encoders get
+    none, since their head lies outside what PEFT sees. Cost: the shadow's forward, ``shadow_dropout`` on the way.
+    Depends on the input: does not merge. Switched off it is the base; weight decay pulls the projections to it.
+    """
+
+    config: ShadowConfig
+
+    @property
+    def merges(self) -> bool:
+        return False
+
+    def regularizers(self) -> list[Regularizer]:
+        return [ShadowLoss(self.config.auxiliary_loss_weight)]
+
+
+class ShadowLoss(Regularizer):
+    """weight * nll of the base's own vocabulary layer read from the first shadow state, at the supervised positions.
+
+    It makes the shadow a language model by itself. PEFT adds the same to the loss of a forward with labels, as a mean
+    over the batch; here it is summed over supervised positions like every other term. Cost: one more vocabulary layer.
+
+    Args:
+        weight: ``auxiliary_loss_weight``; 0 turns it off.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def attach(self, model: nn.Module) -> None:
+        self.tuner = next(m for m in model.modules() if isinstance(m, ShadowModel))
+        self.head = self.tuner.model.get_output_embeddings()
+
+    def before_forward(self, batch: Batch) -> None:
+        self.labels = batch["labels"]
+
+    def token_term(self, step: Step) -> Term | None:
+        if not self.weight or self.head is None:
+            return None
+        state = self.tuner._seed_shadow_state
+        assert isinstance(state, Tensor)
+        predicts = F.pad(self.labels[:, 1:] != IGNORE, (0, 1), value=False)
+        nll = step.likelihood.nll(self.head(state[predicts]), step.targets).sum()
+        return Term(self.weight * nll, nll)
