@@ -92,6 +92,19 @@ def test_it_is_the_base_at_the_start_and_when_off(backbone, run, family, placeme
     assert adapter.base_is == "off"
 
 
+@pytest.mark.parametrize("placement", ["houlsby", "parallel"])
+def test_a_compiled_model_and_a_copy_are_the_same_function(backbone, run, placement):
+    model = shaken(Bottleneck(placement).adapt(backbone("bert")))
+    with torch.no_grad():
+        expected = run(model)
+        assert torch.equal(run(torch.compile(model, backend="aot_eager", fullgraph=True)), expected)
+        other = copy.deepcopy(model)
+        assert torch.equal(run(other), expected)
+        for _, module in added(model):
+            module.up.weight.zero_()
+        assert torch.equal(run(other), expected) and not torch.equal(run(model), expected)
+
+
 @pytest.mark.parametrize("family", PLACES)
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_what_trains_is_the_formula(backbone, family, placement, trained_names):
