@@ -72,9 +72,18 @@ class FreeLB(Regularizer):
         self.text: EmbeddedText | None = None
         self.deltas: dict[int, Delta] = {}
 
+    @property
+    def acts(self) -> bool:
+        return self.steps > 1 or self.init > 0
+
     def attach(self, model: nn.Module) -> None:
-        if self.steps > 1 or self.init:
+        if self.acts:
             self.text = EmbeddedText(type(self).__name__, model, self.perturbation)
+
+    def conflict(self, other: Regularizer) -> str | None:
+        if isinstance(other, FreeLB) and self.acts and other.acts:
+            return "each would climb from the same start in its own balls; use one with a larger step_size and epsilon."
+        return None
 
     def before_forward(self, batch: Batch) -> None:
         if self.text is not None:

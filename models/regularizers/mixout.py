@@ -70,6 +70,11 @@ class Mixout(Regularizer):
                 "trains some (model.adapter: finelab.models.adapters.Full, or peft.LoraConfig), or remove it."
             )
 
+    def conflict(self, other: Regularizer) -> str | None:
+        if isinstance(other, Mixout) and self.p and other.p:
+            return "they would draw the same masks, and the product of a mask with itself is no mixture; use one p."
+        return None
+
     def mix_update(self, name: str, layer: LoraLayer) -> int:
         """Masks what A reads; returns how many updates of this layer are mixed.
 

@@ -42,6 +42,11 @@ class NEFTune(Regularizer):
         if self.alpha:
             self.text = EmbeddedText(type(self).__name__, model, self.noise)
 
+    def conflict(self, other: Regularizer) -> str | None:
+        if isinstance(other, NEFTune) and self.alpha and other.alpha:
+            return "they would draw the same noise; use one with a larger alpha."
+        return None
+
     def before_forward(self, batch: Batch) -> None:
         if self.text is not None:
             self.text.announce(batch)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import lightning as L
 import torch
-from peft import LoraConfig
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -15,16 +14,22 @@ from finelab.models.regularizers.regularizer import Regularizer
 
 from .. import made_up_targets
 from ..conftest import RaggedRows, collate
+from .regularizer_table import Row, lora
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1)
 
 
-def tuner(task: str, regularizers: Sequence[Regularizer] = (), dropout: float = 0.1, **options):
+def tuner(task: str, regularizers: Sequence[Regularizer] = (), adapter=None, **options):
     """LoRA on a tiny model of the task: a decoder whose only dropout is LoRA's, or an encoder with its own."""
-    adapter = options.pop("adapter", None) or LoraConfig(r=4, target_modules="all-linear", lora_dropout=dropout)
+    whole = adapter or lora()
     if task == "lm":
-        return CausalLM("tiny://llama", adapter, SGD, list(regularizers), **options)
-    return SequenceClassifier("tiny://bert", adapter, SGD, list(regularizers), labels=made_up_targets.LABELS, **options)
+        return CausalLM("tiny://llama", whole, SGD, list(regularizers), **options)
+    return SequenceClassifier("tiny://bert", whole, SGD, list(regularizers), labels=made_up_targets.LABELS, **options)
+
+
+def of(row: Row, task: str, setting: str = "real", **options):
+    """One method of the table at one of its settings, on its adapter."""
+    return tuner(task, [getattr(row, setting)()], row.adapter(), **options)
 
 
 def rows(task: str, micro: int, more: int = 0) -> DataLoader:

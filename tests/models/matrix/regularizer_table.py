@@ -3,10 +3,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from finelab.models.regularizers import L2SP, FreeLB, LabelSmoothing, NEFTune, RDrop
+from peft import LoraConfig, PeftConfig
+
+from finelab.models.adapters import Full
+from finelab.models.adapters.adapter import Adapter
+from finelab.models.regularizers import L2SP, SAM, ChildTuning, FreeLB, KLToBase, LabelSmoothing, Mixout, NEFTune, RDrop
 from finelab.models.regularizers.regularizer import Regularizer
 
 TASKS = ("lm", "class")
+
+
+def lora() -> LoraConfig:
+    return LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.1)
+
 
 Make = Callable[[], Regularizer]
 
@@ -36,6 +45,7 @@ class Row:
         neutral: as shipped: the short cut is taken.
         uncut: the neutral numbers with the short cut disabled: the machinery runs and must change nothing.
         quiet: at a real strength without a draw of its own; None where every form of it draws.
+        adapter: what it is tried on.
         tasks: those it can be used with.
         needs_dropout: it acts on the difference between dropout masks.
         shapes: it overrides ``shape_gradients``, so that its place in the list matters.
@@ -50,6 +60,7 @@ class Row:
     neutral: Make
     uncut: Make
     quiet: Make | None = None
+    adapter: Callable[[], Adapter | PeftConfig] = lora
     tasks: tuple[str, ...] = TASKS
     needs_dropout: bool = False
     shapes: bool = False
@@ -81,12 +92,11 @@ ROWS = [
         logged=False,
     ),
     Row(
-        "L2SP",
-        real=lambda: L2SP(0.3),
-        neutral=lambda: L2SP(0.0),
-        uncut=lambda: L2SP(Open(0.0)),
-        quiet=lambda: L2SP(0.3),
-        in_forward=False,
+        "Mixout",
+        real=lambda: Mixout(0.5),
+        neutral=lambda: Mixout(0.0),
+        uncut=lambda: Mixout(Open(0.0)),
+        logged=False,
     ),
     Row(
         "RDrop",
@@ -99,6 +109,41 @@ ROWS = [
         },
     ),
     Row(
+        "KLToBase",
+        real=lambda: KLToBase(0.5),
+        neutral=lambda: KLToBase(0.0),
+        uncut=lambda: KLToBase(Open(0.0)),
+        quiet=lambda: KLToBase(0.5),
+        tasks=("lm",),
+        exceptions={"class": "a new head has no base to be compared with"},
+    ),
+    Row(
+        "L2SP",
+        real=lambda: L2SP(0.3),
+        neutral=lambda: L2SP(0.0),
+        uncut=lambda: L2SP(Open(0.0)),
+        quiet=lambda: L2SP(0.3),
+        in_forward=False,
+    ),
+    Row(
+        "ChildTuning",
+        real=lambda: ChildTuning(0.3),
+        neutral=lambda: ChildTuning(1.0),
+        uncut=lambda: ChildTuning(Open(1.0)),
+        quiet=lambda: ChildTuning(0.3),
+        shapes=True,
+        in_forward=False,
+        logged=False,
+    ),
+    Row(
+        "SAM",
+        real=lambda: SAM(0.05),
+        neutral=lambda: SAM(0.0),
+        uncut=lambda: SAM(Open(0.0)),
+        quiet=lambda: SAM(0.05),
+        shapes=True,
+    ),
+    Row(
         "FreeLB",
         real=lambda: FreeLB(steps=3),
         neutral=lambda: FreeLB(steps=1, step_size=0.0, init=0.0),
@@ -106,14 +151,62 @@ ROWS = [
         quiet=lambda: FreeLB(steps=2, init=0.0),
         shapes=True,
     ),
+    Row(
+        "ASAM",
+        real=lambda: SAM(0.5, adaptive=True),
+        neutral=lambda: SAM(0.0, adaptive=True),
+        uncut=lambda: SAM(Open(0.0), adaptive=True),
+        quiet=lambda: SAM(0.5, adaptive=True),
+        adapter=Full,
+        shapes=True,
+    ),
+    Row(
+        "Mixout-Full",
+        real=lambda: Mixout(0.5),
+        neutral=lambda: Mixout(0.0),
+        uncut=lambda: Mixout(Open(0.0)),
+        adapter=Full,
+        logged=False,
+    ),
+    Row(
+        "KLToBase-reverse-Full",
+        real=lambda: KLToBase(0.5, "reverse"),
+        neutral=lambda: KLToBase(0.0, "reverse"),
+        uncut=lambda: KLToBase(Open(0.0), "reverse"),
+        quiet=lambda: KLToBase(0.5, "reverse"),
+        adapter=Full,
+        tasks=("lm",),
+    ),
+    Row(
+        "ChildTuning-D",
+        real=lambda: ChildTuning(0.3, "D"),
+        neutral=lambda: ChildTuning(1.0, "D"),
+        uncut=lambda: ChildTuning(Open(1.0), "D"),
+        quiet=lambda: ChildTuning(0.3, "D"),
+        adapter=Full,
+        shapes=True,
+        in_forward=False,
+        logged=False,
+        exceptions={
+            "gradient": "a tensor without one of the largest Fisher numbers never moves",
+            "lora": "at the start B is zero, so that the mask would only say which factor that is: refused",
+        },
+    ),
 ]
 CASES = [(row, task) for row in ROWS for task in row.tasks]
 BY_NAME = {row.name: row for row in ROWS}
 
-REFUSED: dict[frozenset[str], str] = {}
-"""Pairs that cannot be combined, and why."""
+ON_LORA = {row.name: row for row in ROWS if row.adapter is lora}
 
-STACKS: list[tuple[str, tuple[str, ...]]] = [("lm", ("NEFTune", "LabelSmoothing", "RDrop", "L2SP"))]
+REFUSED: dict[frozenset[str], str] = {
+    frozenset(["ChildTuning"]): "two masks drawn alike",
+    frozenset(["Mixout"]): "one mask twice is no mixture",
+    frozenset(["NEFTune"]): "the same noise twice",
+    frozenset(["FreeLB"]): "the same balls twice",
+}
+"""Pairs that cannot be combined (a name alone: two of a kind), and why."""
+
+STACKS: list[tuple[str, tuple[str, ...]]] = [("lm", tuple(ON_LORA))]
 """Longer stacks that take part in the comparison of ranks, each on a task."""
 
 

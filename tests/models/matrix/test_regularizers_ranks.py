@@ -32,7 +32,12 @@ def ranks(tmp_path_factory):
 @pytest.mark.parametrize("case", two_ranks.cases())
 def test_two_ranks_equal_one_process(ranks, case, monkeypatch):
     task, methods = two_ranks.cases()[case]
-    one = run(tuner(task, [row.real() for row in methods]), rows(task, two_ranks.MICRO), 2 * two_ranks.TURNS, epochs=2)
+    one = run(
+        tuner(task, [row.real() for row in methods], methods[0].adapter()),
+        rows(task, two_ranks.MICRO),
+        2 * two_ranks.TURNS,
+        epochs=2,
+    )
     assert torch.equal(ranks[0]["weights"][case], ranks[1]["weights"][case])
     assert (ranks[0]["weights"][case] - one.weights).abs().max() < 1e-6
     assert ranks[0]["logged"][case] == pytest.approx(one.logged[-1], rel=1e-5, abs=1e-6)

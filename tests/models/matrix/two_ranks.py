@@ -53,7 +53,7 @@ def rank(number: int, port: int, folder: str) -> None:
     weights, logged = {}, {}
     for name, (task, methods) in cases().items():
         found = run(
-            tuner(task, [row.real() for row in methods]),
+            tuner(task, [row.real() for row in methods], methods[0].adapter()),
             half(task, number),
             TURNS,
             epochs=2,
