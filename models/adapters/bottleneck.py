@@ -1,10 +1,8 @@
 """Bottleneck adapters: Houlsby et al., ICML 2019, arXiv:1902.00751; Pfeiffer et al., EACL 2021, arXiv:2005.00247;
 the parallel form of He et al., ICLR 2022, arXiv:2110.04366."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -16,7 +14,6 @@ from .structure import Sublayer, stacks, sublayers
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "swish": nn.SiLU, "tanh": nn.Tanh}
 Placement = Literal["houlsby", "pfeiffer", "parallel"]
-SETTINGS = "bottleneck.json"
 
 
 class DownUp(nn.Module):
@@ -154,21 +151,3 @@ class Bottleneck(Adapter):
             "model.adapter: Bottleneck cannot be merged: its activation stands between two layers, so no weight of the "
             "base does what it does. Keep the checkpoint folder as it is, or train peft.LoraConfig, which merges."
         )
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the weights mean, beyond their names and shapes."""
-        return {"placement": self.placement, "activation": self.activation, "scale": self.scale}
-
-    def save(self, model: nn.Module, folder: Path) -> None:
-        super().save(model, folder)
-        (folder / SETTINGS).write_text(json.dumps(self.settings, indent=1))
-
-    def load(self, model: nn.Module, folder: Path) -> None:
-        stored = json.loads((folder / SETTINGS).read_text())
-        if stored != self.settings:
-            raise UserError(
-                f"{folder} was written by a Bottleneck with {stored} and this one has {self.settings}; load it "
-                "with the config.yaml of its own run."
-            )
-        super().load(model, folder)

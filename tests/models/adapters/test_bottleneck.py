@@ -5,6 +5,7 @@ import functools
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM, SequenceClassifier
@@ -192,11 +193,7 @@ def test_a_checkpoint_holds_the_adapters_and_gives_equal_logits(tmp_path, loader
     other.load_folder(tmp_path)
     with torch.no_grad():
         assert torch.equal(module.eval()(batch).logits, other.eval()(batch).logits)
-    assert {f.name for f in tmp_path.iterdir()} == {
-        "bottleneck.json",
-        "finelab.json",
-        "head.safetensors",
-        "weights.safetensors",
-    }
+    assert {f.name for f in tmp_path.iterdir()} == {"finelab.json", "head.safetensors", "weights.safetensors"}
+    assert all("bottleneck" in name for name in load_file(tmp_path / "weights.safetensors"))
     with pytest.raises(UserError, match="'scale': 4.0"):
         make(adapter=Bottleneck("parallel", scale=1.0)).load_folder(tmp_path)
