@@ -6,7 +6,11 @@ the same masks and noise.
 
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import multiprocessing
@@ -19,6 +23,7 @@ from .regularizer_runs import rows, run, tuner
 from .regularizer_table import BY_NAME, CASES, STACKS, Row
 
 MICRO, TURNS = 2, 2
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def count_over_ranks(turns: int) -> None:
@@ -45,11 +50,16 @@ def cases() -> dict[str, tuple[str, list[Row]]]:
     return found | {"+".join(names): (task, [BY_NAME[name] for name in names]) for task, names in STACKS}
 
 
-def rank(number: int, port: int, folder: str) -> None:
+def as_rank(number: int, port: int) -> None:
+    """What a launcher would have set."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}
     os.environ |= {"LOCAL_RANK": str(number), "RANK": str(number)}
     count_over_ranks(TURNS)
+
+
+def rank(number: int, port: int, folder: str) -> None:
+    as_rank(number, port)
     weights, logged = {}, {}
     for name, (task, methods) in cases().items():
         found = run(
@@ -66,7 +76,25 @@ def rank(number: int, port: int, folder: str) -> None:
 
 
 def main(folder: str) -> None:
+    main_of(rank, folder)
+
+
+def main_of(rank: Callable[[int, int, str], None], folder: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     multiprocessing.spawn(rank, (port, folder), nprocs=2)
+
+
+def spawned(module: str, folder: Path) -> list[Any]:
+    """What both ranks of a file beside this one have left in a folder."""
+    script = folder / "two_ranks_script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom tests.models.matrix.{module} import main\n"
+        "if __name__ == '__main__':\n    main(sys.argv[1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script, folder], check=False, capture_output=True, text=True, timeout=300, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"{number}.pt", weights_only=True) for number in (0, 1)]
