@@ -4,6 +4,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from ..contracts.batch import IGNORE, Batch
@@ -28,11 +29,14 @@ class CausalLM(Generative):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.read: list[Tensor] = []
+        self.hook: RemovableHandle | None = None
 
     def build(self, backbone: nn.Module) -> nn.Module:
         layer = cast(PreTrainedModel, backbone).get_output_embeddings()
         assert layer is not None
-        layer.register_forward_pre_hook(self.keep_hidden)
+        if self.hook is not None:  # a backbone that was looked at before it was adapted
+            self.hook.remove()
+        self.hook = layer.register_forward_pre_hook(self.keep_hidden)
         return backbone
 
     def keep_hidden(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftConfig
 from torch import Tensor, nn
@@ -21,13 +22,14 @@ from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
 from .checkpoint_folder import described, read_manifest, write_manifest
+from .gradients import evaluating
 from .learning_rate import LearningRate, combined
 from .objective import Objective
 from .parameter_groups import parameter_groups, scale_rates, undecayed
 from .regularizers.regularizer import Regularizer
 from .schedule import Schedule
 from .stack import named_stack, require_base
-from .survey import training_batches
+from .survey import TrainingSurvey
 
 
 class FineTuner(Objective):
@@ -100,8 +102,16 @@ class FineTuner(Objective):
             self.adapted.compile()
 
     def prepare_adapter(self, backbone: PreTrainedModel) -> None:
-        if self._trainer is not None and self._trainer.state.fn == "fit":
-            self.adapter.prepare(backbone, training_batches(self._trainer))
+        """Lets an adapter that wants to look at training rows, and at what the bare base makes of them."""
+        fits = self._trainer is not None and self._trainer.state.fn == "fit"
+        if not fits or type(self.adapter).prepare is Adapter.prepare:
+            return
+        torch.manual_seed(derive("head", self.seeds.init))
+        self.model = self.build(backbone).to(self.trainer.strategy.root_device)
+        with isolate_rng(), evaluating(self):
+            self.adapter.prepare(backbone, TrainingSurvey(self))
+        self.zero_grad()
+        self.model = None
 
     def configure_callbacks(self) -> list[L.Callback]:
         return self.adapter.callbacks()

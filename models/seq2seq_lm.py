@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from ..contracts.batch import IGNORE, Batch
@@ -32,11 +33,14 @@ class Seq2SeqLM(Generative):
         super().__init__(*args, **kwargs)
         self.kept: Tensor | None = None
         self.read: list[Tensor] = []
+        self.hook: RemovableHandle | None = None
 
     def build(self, backbone: nn.Module) -> nn.Module:
         layer = cast(PreTrainedModel, backbone).get_output_embeddings()
         assert layer is not None
-        layer.register_forward_pre_hook(self.keep_supervised)
+        if self.hook is not None:  # a backbone that was looked at before it was adapted
+            self.hook.remove()
+        self.hook = layer.register_forward_pre_hook(self.keep_supervised)
         try:
             shifted_right(backbone, torch.tensor([[0, IGNORE]]))
         except (ValueError, TypeError, AttributeError) as error:

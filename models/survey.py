@@ -1,18 +1,18 @@
 """A look at training rows outside the training stream, which shifts no later draw."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.distributed
 from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..contracts.batch import Batch
+from ..contracts.batch import IGNORE, Batch
 from ..contracts.data import EvaluationSource
 from ..contracts.errors import UserError
-from .adapters.adapter import Batches
 
 if TYPE_CHECKING:
     from .objective import Objective
@@ -27,12 +27,23 @@ class TrainingSurvey:
     def rows(self, limit: int) -> Iterator[Batch]:
         share = -(-limit // self.trainer.world_size)
         batches = training_batches(self.trainer)(share)
-        single = ({key: value[i : i + 1] for key, value in b.items()} for b in batches for i in range(len(b["labels"])))
+        single = (row_of(batch, i) for batch in batches for i in range(len(batch["labels"])))
         return (self.trainer.strategy.batch_to_device(row) for row in islice(single, share))
 
-    def nll(self, batch: Batch) -> Tensor:
+    def everyones_rows(self, limit: int) -> list[Batch]:
+        own = list(self.rows(limit))
+        if self.trainer.world_size == 1:
+            return own
+        shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, [{key: x.cpu() for key, x in row.items()} for row in own])
+        return [self.trainer.strategy.batch_to_device(row) for share in shares for row in share]
+
+    def losses(self, batch: Batch) -> Tensor:
         outputs, targets, _ = self.module.supervised(batch)
-        return self.module.likelihood.nll(outputs.logits, targets).sum()
+        return self.module.likelihood.nll(outputs.logits, targets)
+
+    def nll(self, batch: Batch) -> Tensor:
+        return self.losses(batch).sum()
 
     def summed(self, value: Tensor) -> Tensor:
         whole = self.trainer.strategy.reduce(value, reduce_op="sum")
@@ -40,7 +51,17 @@ class TrainingSurvey:
         return whole
 
 
-def training_batches(trainer: Trainer) -> Batches:
+def row_of(batch: Batch, index: int) -> Batch:
+    """One row without the pads that its batch gave it."""
+    row = {key: value[index : index + 1] for key, value in batch.items()}
+    real = row["attention_mask"].bool()
+    if (labels := row["labels"]).shape == real.shape:
+        real = real | (labels != IGNORE)  # an encoder-decoder's targets may be as many as its tokens, by chance
+    width = int(real.flatten(0, -2).any(0).nonzero().max()) + 1
+    return {key: x[..., :width] if x.shape[1:] == real.shape[1:] else x for key, x in row.items()}
+
+
+def training_batches(trainer: Trainer) -> Callable[[int], Iterator[Batch]]:
     """Batches of about so many training rows in a fixed order, this rank's share; never those of the training stream.
 
     Raises:

@@ -1,7 +1,7 @@
 """The protocol of an adapter: the shape of the weights, and which of them train."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -13,11 +13,10 @@ from transformers import PreTrainedModel
 
 from ...contracts.batch import Batch
 from ...contracts.errors import UserError
-from ..regularizers.regularizer import Regularizer
+from ..regularizers.regularizer import Regularizer, Survey
 
 WEIGHTS = "weights.safetensors"
 BaseIs = Literal["off", "start", "lost"]
-Batches = Callable[[int], Iterator[Batch]]
 
 
 class Adapter(ABC):
@@ -66,12 +65,12 @@ class Adapter(ABC):
             UserError: the backbone cannot be adapted this way.
         """
 
-    def prepare(self, backbone: PreTrainedModel, batches: Batches) -> None:  # noqa: B027 (most look at nothing)
+    def prepare(self, backbone: PreTrainedModel, survey: Survey) -> None:  # noqa: B027 (most look at nothing)
         """Look at training data before ``adapt``; called in ``fit`` only, since a checkpoint needs no second look.
 
         Args:
-            backbone: as it was loaded.
-            batches: the training batches that hold about the first so many rows, in a fixed order; shifts no draw.
+            backbone: as it was loaded, on its device.
+            survey: training rows, and the target's loss of them with the backbone as it is; shifts no draw.
         """
 
     def off(self, model: nn.Module) -> AbstractContextManager[None]:

@@ -149,6 +149,15 @@ class Peft(Adapter):
                 f"({missing[0]} first), and a model without them would be another one. Write the folder anew."
             )
 
+    def kept(self, model: PeftModel) -> PeftConfig:
+        """The configuration that a folder holds."""
+        return model.active_peft_config
+
+    @property
+    def shaped_by_data(self) -> frozenset[str]:
+        """Keys of it that the user's configuration does not decide."""
+        return frozenset()
+
     def require_same(self, model: PeftModel, folder: Path) -> None:
         """Raises:
         UserError: the folder holds no PEFT adapter, or one of another configuration.
@@ -156,8 +165,8 @@ class Peft(Adapter):
         if not (folder / WEIGHTS_FILE).is_file():
             raise UserError(f"{folder} holds no {WEIGHTS_FILE}; only safetensors are read, never pickles.")
         stored = comparable(json.loads((folder / "adapter_config.json").read_text()))
-        wanted = comparable(model.active_peft_config.to_dict())
-        for key in sorted(stored.keys() & wanted.keys()):
+        wanted = comparable(self.kept(model).to_dict())
+        for key in sorted((stored.keys() & wanted.keys()) - self.shaped_by_data):
             if stored[key] != wanted[key]:
                 raise UserError(
                     f"{folder} was written by another adapter: its {key} is {stored[key]!r} and this one's is "

@@ -1,17 +1,24 @@
 """LoRA and its variants (Hu et al., 2021, arXiv:2106.09685), where they differ from what the bridge assumes."""
 
-from peft import LoraConfig, TaskType
-from torch import nn
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from peft import LoraConfig, PeftConfig, PeftModel, TaskType, load_peft_weights, set_peft_model_state_dict
+from peft.tuners.lora import initialize_lora_eva_weights
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
-from ..regularizers.regularizer import Regularizer
+from ..regularizers.regularizer import Regularizer, Survey
 from .adapter import BaseIs
 from .kasa import Kasa
+from .lora_data import init_of, learns_from_data, look, with_named_layers
+from .lora_residual import Start, doubled, factors, joined, layers_of, move_start, parted, start_of
 from .monteclora import Monteclora
 from .peft import Peft, task_of
 
-RESIDUAL = ("pissa", "olora", "corda")
+RESIDUAL = ("pissa", "olora", "corda", "lora_ga")
 """Inits that move principal parts of W into the factors: W <- W - s B_0 A_0, so that step 0 is the base."""
 
 
@@ -23,10 +30,14 @@ class PeftLora(Peft):
     base. Hurts where the rank is too small for the change that the task needs (new languages, much knowledge).
 
     Inits that rewrite the base (``RESIDUAL``, LoRA-GA): the factors hold part of W, so that the base is the start and
-    not the adapter switched off, and decay would erase that part; they are never decayed. LoftQ and KaSA replace W by
+    not the adapter switched off, and decay would erase that part; they are never decayed. The folder holds the plain
+    LoRA of twice the rank that says the same of the original base (``lora_residual``). LoftQ and KaSA replace W by
     a quantised or truncated one and ``layer_replication`` stacks layers anew: for these the base is lost.
 
     Brings the losses of KaSA and MonteCLoRA, in the files of these names.
+
+    EVA, CorDA and LoRA-GA learn their start from ``lora_data.ROWS`` training rows: a forward of each (EVA: some rounds,
+    until its directions settle; LoRA-GA: and a backward), in ``fit`` only. A folder needs no second look.
 
     Raises:
         UserError: Arrow, which trains nothing; ``adapt``: aLoRA on anything but a causal language model.
@@ -41,11 +52,14 @@ class PeftLora(Peft):
                 "nothing. Train the adapters first, then build the router with peft.create_arrow_model."
             )
         super().__init__(config)
+        self.start: Start = {}
+        self.directions: dict[str, Tensor] = {}
+        self.knows_its_start = not learns_from_data(config)
 
     @property
     def residual(self) -> bool:
         """Whether the factors start with part of the base's weight, which is taken out of it."""
-        return str(self.config.init_lora_weights).startswith(RESIDUAL) or self.config.lora_ga_config is not None
+        return init_of(self.config).startswith(RESIDUAL)
 
     @property
     def base_is(self) -> BaseIs:
@@ -60,7 +74,79 @@ class PeftLora(Peft):
                 "model.adapter: LoraConfig.alora_invocation_tokens acts on the tokens after the invocation of a causal "
                 f"language model; with {type(backbone).__name__} it would train nothing. Remove it, or choose CausalLM."
             )
-        return super().adapt(backbone)
+        model = super().adapt(backbone)
+        if self.directions:
+            self.turn(model, {f"base_model.model.{name}": rows for name, rows in self.directions.items()})
+        if self.residual:
+            self.start = start_of(model)
+        return model
+
+    def configured(self, backbone: PreTrainedModel) -> PeftConfig:
+        config = super().configured(backbone)
+        assert isinstance(config, LoraConfig)
+        if init_of(config) == "lora_ga":
+            config.init_lora_weights = "lora_ga"  # pyright: ignore[reportAttributeAccessIssue]
+        if not self.knows_its_start and self.residual:  # a folder brings it, and the base is untouched until then
+            config.init_lora_weights, config.corda_config, config.lora_ga_config = True, None, None
+        return config
+
+    def prepare(self, backbone: PreTrainedModel, survey: Survey) -> None:
+        if learns_from_data(self.config):
+            config = super().configured(backbone)
+            assert isinstance(config, LoraConfig)
+            self.directions = look(with_named_layers(config, backbone), backbone, survey)
+            self.knows_its_start = True
+
+    def turn(self, model: nn.Module, directions: dict[str, Tensor]) -> None:
+        """Give each layer EVA's rank and directions; one without any becomes the base's own."""
+        assert isinstance(model, PeftModel)
+        initialize_lora_eva_weights(model, eva_state_dict=directions)
+        tuner = model.base_model
+        tuner._cast_adapter_dtype(adapter_name=model.active_adapter, autocast_adapter_dtype=True)  # pyright: ignore
+
+    def callbacks(self) -> list[Callback]:
+        return [*super().callbacks(), KnownStart(self)] if learns_from_data(self.config) else super().callbacks()
+
+    def save(self, model: nn.Module, folder: Path) -> None:
+        super().save(model, folder)
+        if self.residual:
+            assert isinstance(model, PeftModel)
+            file = folder / "adapter_model.safetensors"
+            save_file(joined(load_file(file), self.start), file, metadata={"format": "pt"})
+            config = self.kept(model)
+            config.inference_mode = True
+            config.save_pretrained(str(folder))
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, PeftModel)
+        self.require_same(model, folder)
+        state = load_peft_weights(str(folder), device="cpu")
+        if self.residual:
+            state, start = parted(state)
+            move_start(model, self.start, start, scale_last=init_of(self.config) == "lora_ga")
+            self.start = start
+        elif init_of(self.config) == "eva":
+            self.take_ranks(model, state)
+        set_peft_model_state_dict(model, state)
+        self.knows_its_start = True
+
+    def take_ranks(self, model: PeftModel, state: dict[str, Tensor]) -> None:
+        """Of a folder, where EVA has shared out the ranks otherwise."""
+        stored = {name: state.get(f"{name}.lora_A.weight") for name in layers_of(model)}
+        own = {name: factors(layer)[0] for name, layer in layers_of(model).items()}
+        stored = {name: own[name][:0] if a is None else a for name, a in stored.items()}
+        if any(a.shape != own[name].shape for name, a in stored.items()):
+            self.turn(model, {name: a.to(own[name]) for name, a in stored.items()})
+
+    def kept(self, model: PeftModel) -> PeftConfig:
+        config = super().kept(model)
+        assert isinstance(config, LoraConfig)
+        return doubled(config) if self.residual else config
+
+    @property
+    def shaped_by_data(self) -> frozenset[str]:
+        eva = init_of(self.config) == "eva"
+        return frozenset({"rank_pattern", "alpha_pattern", "target_modules"} if eva else ())
 
     @property
     def merges(self) -> bool:
@@ -75,3 +161,18 @@ class PeftLora(Peft):
     def undecayed(self, model: nn.Module) -> set[int]:
         factors = {id(p) for name, p in model.named_parameters() if ".lora_" in name and self.residual}
         return factors | super().undecayed(model)
+
+
+class KnownStart(Callback):
+    """Refuses to train an init that learns from data where the model was built before there was any."""
+
+    def __init__(self, adapter: PeftLora) -> None:
+        self.adapter = adapter
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.adapter.knows_its_start:
+            raise UserError(
+                f"model.adapter: the init {init_of(self.adapter.config)} learns from training rows, and this model was "
+                "built before fit without any. Let trainer.fit build it (call configure_model only where you do not "
+                "train), or load a folder of weights first."
+            )

@@ -108,6 +108,14 @@ class Survey(Protocol):
         """Sum over the batch's supervised positions in nats, with its graph; the model is in eval mode."""
         ...
 
+    def everyones_rows(self, limit: int) -> list[Batch]:
+        """The rows of all ranks, the same on each."""
+        ...
+
+    def losses(self, batch: Batch) -> Tensor:
+        """[N] the same of each supervised position."""
+        ...
+
     def summed(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all ranks."""
         ...
