@@ -76,7 +76,7 @@ class EmbeddedText:
         self.method, self.shift = method, shift
         self.batch: Batch | None = None
         for module in text_embeddings(model):
-            module.register_forward_hook(self.hook)
+            module.register_forward_hook(torch.compiler.disable(self.hook))  # pyright: ignore[reportArgumentType]
 
     def announce(self, batch: Batch) -> None:
         """A training forward of this batch comes next.

@@ -45,9 +45,10 @@ class FreeLB(Regularizer):
     its two points; [SAM, FreeLB] averages SAM gradients, and ascends along the one at the perturbed weights. R-Drop's
     second forward has a delta of its own. Embeddings may be frozen.
 
-    Cost: K forwards and backwards, the embedded text of the whole window twice in float32, and a second copy of the
-    gradient. Hurts where the text is already noisy; with bfloat16 weights (not autocast) steps below the rounding
-    of the embeddings vanish. K = 1 is noise without ascent, and with init 0 plain training.
+    Extra cost: K - 1 forwards and backwards, so K times the step time. Memory: the embedded text of the whole window
+    twice in float32, a second copy of the gradient, and the window's batches until the update. ``torch.compile``
+    splits its graph at the embedding. Hurts where the text is noisy already; with bfloat16 weights (not autocast) a
+    delta below the rounding of the embeddings vanishes. K = 1 is noise without ascent, and with init 0 plain training.
 
     The defaults are those of the authors' launch script for MNLI with RoBERTa-large, whose 2 ascent steps are 3 passes.
     Their other GLUE tasks use 3 or 4 passes, step_size .025 to .2, init .15 to 1 and epsilon .15 to .7.

@@ -20,9 +20,9 @@ class LabelSmoothing(Regularizer):
     It acts on the step's first forward. Beside R-Drop, which averages the nll of two forwards, the sum is
     1/2 (nll_1 + nll_2) + epsilon (uniform_1 - nll_1): the second forward is trained on hard labels.
 
-    Cost: no forward; one more pass over the logits, in chunks, in each direction, and one more gradient of their shape.
-    Hurts where the confidence itself is read (calibration, later distillation), and with a large vocabulary where many
-    labels are plainly wrong. Does nothing to the argmax of an already certain model.
+    Extra cost: no forward; one more pass over the logits in each direction. Memory: chunks, and one more gradient of
+    the logits' shape. Hurts where the confidence itself is read (calibration, later distillation), and with a large
+    vocabulary, where most labels are plainly wrong.
 
     Args:
         epsilon: in [0, 1); 0.1 in the papers and in Hugging Face's LabelSmoother. 0 turns the method off.
