@@ -84,7 +84,7 @@ def loader_apart(trainer: Trainer) -> "DataLoader | Iterator[Batch]":
     if isinstance(data, EvaluationSource) and (loader := data.evaluation_loader("train")) is not None:
         return iter(loader)
     loader = trainer.train_dataloader
-    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, torch.utils.data.IterableDataset):
+    if not isinstance(loader, DataLoader) or not gives_rows(loader):
         raise UserError(
             f"data: {type(data).__name__} has no evaluation_loader('train'), and a method of this run wants to look at "
             "training rows before the first step. Use a data module of finelab, or remove that method."
@@ -92,3 +92,8 @@ def loader_apart(trainer: Trainer) -> "DataLoader | Iterator[Batch]":
     order = range(trainer.global_rank, len(loader.dataset), trainer.world_size)  # pyright: ignore[reportArgumentType]
     own = torch.Generator().manual_seed(0)  # a loader without one draws from the default generator
     return DataLoader(loader.dataset, batch_size=1, sampler=order, collate_fn=loader.collate_fn, generator=own)
+
+
+def gives_rows(loader: DataLoader) -> bool:
+    """Whether single rows can be asked for: neither a stream nor a list of finished batches."""
+    return loader.batch_sampler is not None and not isinstance(loader.dataset, torch.utils.data.IterableDataset)

@@ -397,6 +397,12 @@ def test_a_surveys_nll_is_the_rows_sum_in_evaluation_mode(loader, sgd, fit):
     assert curious.values[:8] == pytest.approx(expected, rel=1e-5)
 
 
+def test_finished_batches_cannot_be_surveyed_row_by_row(loader, sgd, fit):
+    finished = torch.utils.data.DataLoader(list(loader(2)), None)
+    with pytest.raises(UserError, match="wants to look at training rows"):
+        fit(CausalLM("tiny://llama", lora(), sgd, [Curious(8)]), finished, max_epochs=1)
+
+
 # ---- the base
 
 

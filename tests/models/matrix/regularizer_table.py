@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from peft import LoraConfig, PeftConfig
 
 from finelab.models.adapters import Full
@@ -46,7 +47,7 @@ class Row:
         uncut: the neutral numbers with the short cut disabled: the machinery runs and must change nothing.
         quiet: at a real strength without a draw of its own; None where every form of it draws.
         adapter: what it is tried on.
-        tasks: those it can be used with.
+        tasks: those it can be used with; all comparisons are made on the first, the slow ones on the others too.
         needs_dropout: it acts on the difference between dropout masks.
         shapes: it overrides ``shape_gradients``, so that its place in the list matters.
         in_forward: it changes a forward or asks for another one.
@@ -107,6 +108,7 @@ ROWS = [
         exceptions={
             "uncut": "at weight 0 the definition is the mean of two passes' NLL: the short cut is the neutral setting",
         },
+        tasks=("class", "lm"),
     ),
     Row(
         "KLToBase",
@@ -159,6 +161,7 @@ ROWS = [
         quiet=lambda: SAM(0.5, adaptive=True),
         adapter=Full,
         shapes=True,
+        tasks=("class", "lm"),
     ),
     Row(
         "Mixout-Full",
@@ -167,6 +170,7 @@ ROWS = [
         uncut=lambda: Mixout(Open(0.0)),
         adapter=Full,
         logged=False,
+        tasks=("class", "lm"),
     ),
     Row(
         "KLToBase-reverse-Full",
@@ -189,8 +193,10 @@ ROWS = [
         logged=False,
         exceptions={
             "gradient": "a tensor without one of the largest Fisher numbers never moves",
+            "unsupervised": "it looks at training rows, and refuses when none of them says anything",
             "lora": "at the start B is zero, so that the mask would only say which factor that is: refused",
         },
+        tasks=("class", "lm"),
     ),
 ]
 CASES = [(row, task) for row in ROWS for task in row.tasks]
@@ -208,6 +214,13 @@ REFUSED: dict[frozenset[str], str] = {
 
 STACKS: list[tuple[str, tuple[str, ...]]] = [("lm", tuple(ON_LORA))]
 """Longer stacks that take part in the comparison of ranks, each on a task."""
+
+
+def of_cases(keep: Callable[[Row], bool] = lambda row: True):
+    """Every method on every task it can be used with; only its first task is left to ``make test``."""
+    cases = [(row, task) for row in ROWS if keep(row) for task in row.tasks]
+    marked = [pytest.param(*case, marks=[pytest.mark.slow] if case[1] != case[0].tasks[0] else []) for case in cases]
+    return pytest.mark.parametrize(("row", "task"), marked, ids=case_id)
 
 
 def case_id(value: Row | str) -> str:

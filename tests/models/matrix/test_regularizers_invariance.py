@@ -9,10 +9,10 @@ from torch import nn
 from finelab.models.backbone import Loading
 
 from .regularizer_runs import of, rows, run, tuner, without_dropout
-from .regularizer_table import CASES, case_id
+from .regularizer_table import of_cases
 
-every = pytest.mark.parametrize(("row", "task"), CASES, ids=case_id)
-quiet = pytest.mark.parametrize(("row", "task"), [(row, task) for row, task in CASES if row.quiet], ids=case_id)
+every = of_cases()
+quiet = of_cases(lambda row: row.quiet is not None)
 
 
 @every

@@ -8,9 +8,9 @@ import torch
 from finelab.models.adapters import Full
 
 from .regularizer_runs import Run, of, rows, run, tuner, without_dropout
-from .regularizer_table import CASES, case_id
+from .regularizer_table import of_cases
 
-every = pytest.mark.parametrize(("row", "task"), CASES, ids=case_id)
+every = of_cases()
 
 
 def trained(module, task: str, dropout: bool = True) -> Run:
