@@ -157,7 +157,7 @@ CASES = [
     tuner(C3AConfig, "2407.19342", ELSEWHERE, block_size=8),
     tuner(DeftConfig, "NeurIPS 2025", r=4),
     tuner(DeloraConfig, "2503.18225", r=4),
-    tuner(FourierFTConfig, "2405.03003", ELSEWHERE, n_frequency=50),
+    tuner(FourierFTConfig, "2405.03003", ELSEWHERE, n_frequency=50, scaling=10.0),
     tuner(FrodConfig, "https://doi.org/10.1609/aaai.v40i31.39813", progressbar=False),
     tuner(
         GloraConfig,
