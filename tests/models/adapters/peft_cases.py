@@ -111,6 +111,7 @@ CASES = [
     lora("LoRA, gaussian init", init_lora_weights="gaussian"),
     lora("LoRA, init_lora_weights=False", case=ELSEWHERE, init_lora_weights=False),
     lora("LoRA, PiSSA", "2404.02948", init_lora_weights="pissa"),
+    lora("LoRA, PiSSA by 4 iterations", "2404.02948", init_lora_weights="pissa_niter_4"),
     lora("LoRA, OLoRA", "2406.01775", init_lora_weights="olora"),
     lora("LoRA, orthogonal init", init_lora_weights="orthogonal"),
     lora("LoRA, MiCA", "2604.01694", init_lora_weights="mica"),
