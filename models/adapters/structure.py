@@ -2,9 +2,10 @@
 
 A *stack* is an outermost ``ModuleList`` of blocks. In a block, layers under a name with "attn" or "attention" make up
 an attention each and the remaining ones the feed-forward network (FFN); the last of each that is as wide as the
-residual stream is its output layer. Checked on BERT, RoBERTa, DistilBERT, ALBERT, ELECTRA, DeBERTa, MPNet, Llama,
-Mistral, Qwen, Gemma, GPT-2, GPT-J, GPT-NeoX, Phi, Falcon, OPT, BLOOM, MPT, T5, BART and mBART; there is no table of
-families.
+residual stream is its output layer. There is no table of families. Checked on BERT, RoBERTa, DistilBERT, ALBERT,
+ELECTRA, DeBERTa, MPNet, ModernBERT, Longformer, Llama, Mistral, Qwen 2 and 3, Gemma 2 and 3, OLMo 2, Phi, Phi-3,
+Granite, GPT-2, GPT-J, GPT-NeoX, GPT-BigCode, StarCoder 2, Falcon, OPT, BLOOM, MPT, Cohere, StableLM, GLM, T5, BART,
+mBART and Marian.
 """
 
 from dataclasses import dataclass

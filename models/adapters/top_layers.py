@@ -16,7 +16,8 @@ class TopLayers(Adapter):
     an encoder-decoder these are the decoder's. A language model's vocabulary layer stays frozen, tied or not: it is
     pretrained, often larger than all k blocks together, and where it is tied it is the embedding below every frozen
     block. Cost: one forward; the backward stops at the k-th block, so a step takes about ``(1 + 2 k / L) / 3`` of that
-    of full fine-tuning with L blocks, and gradients and optimizer state are the blocks' own.
+    of full fine-tuning with L blocks, and gradients and optimizer state are the blocks' own. (Activation checkpointing
+    sends the gradient through all blocks.)
 
     The update stands in the base's own weights: it is merged as it stands, and the base is found with the blocks of the
     start, not by turning anything off. Weight decay pulls the matrices to zero, not to the base, as in full
