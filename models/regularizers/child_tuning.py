@@ -34,9 +34,10 @@ class ChildTuning(Regularizer):
     no gradient and no Fisher information, and the mask is all of B first; that is refused. So are other adapters that
     start with a zero factor.
 
-    Extra cost: F none, D one pass over ``rows`` rows up front, one by one. Memory: a mask and a copy of the masked
-    weights until the update; D a float32 copy of the trainable weights while it looks. Does nothing at p = 1; at small
-    p it is a smaller learning rate in disguise, so tune the rate for each p.
+    Extra cost: no forward; once an optimizer step, some passes over the masked weights, in mode F with a random number
+    each, which shows in full fine-tuning on short rows. D looks at ``rows`` rows up front, one forward and backward
+    each. Memory: two copies of the masked weights; D a third, of all trainable weights, until it has looked. Does
+    nothing at p = 1; at small p it is a smaller learning rate in disguise, so tune the rate for each p.
 
     Args:
         p: share of the weights that moves; 0.3 in the authors' script. 1 turns the method off.
@@ -57,8 +58,10 @@ class ChildTuning(Regularizer):
         self.p, self.mode, self.rows = p, mode, rows
         self.names: dict[nn.Parameter, str] = {}
         self.start: list[tuple[nn.Parameter, Tensor]] = []
-        self.fixed: dict[nn.Parameter, Tensor] = {}
-        self.kept: list[tuple[nn.Parameter, Tensor, Tensor]] = []
+        self.masks: dict[nn.Parameter, Tensor] = {}
+        self.before: dict[nn.Parameter, Tensor] = {}
+        self.words: Tensor | None = None
+        self.begun = False
 
     def attach(self, model: nn.Module) -> None:
         if self.p == 1:
@@ -80,7 +83,7 @@ class ChildTuning(Regularizer):
         return None
 
     def before_training(self, survey: Survey) -> None:
-        if self.p == 1 or self.mode == "F" or self.fixed:
+        if self.p == 1 or self.mode == "F" or self.masks:
             return
         now = [p.detach().clone() for p, _ in self.start]
         put([p for p, _ in self.start], [value for _, value in self.start])
@@ -97,7 +100,8 @@ class ChildTuning(Regularizer):
                 "pissa)."
             )
         threshold = top(fisher, self.p)
-        self.fixed = {p: (f >= threshold) & (f > 0) for p, f in zip(self.names, fisher, strict=True)}
+        child = [(values >= threshold) & (values > 0) for values in fisher]
+        self.masks = {p: mask.to(p.dtype) for p, mask in zip(self.names, child, strict=True)}
 
     def fisher(self, survey: Survey) -> list[Tensor]:
         """Mean over rows of the squared gradient of each masked parameter, float32, alike on every rank."""
@@ -117,34 +121,36 @@ class ChildTuning(Regularizer):
         if self.p == 1:
             return None
         masked = [p for p in parameters if p in self.names]
-        masks = [self.mask(p, replay) for p in masked]
-        if not self.kept:  # the first call of the step: a replay may stand at other weights
-            self.kept = [(p, m, p.detach().clone()) for p, m in zip(masked, masks, strict=True)]
-        scale = 1 / self.p if self.mode == "F" else 1.0
-        for p, mask in zip(masked, masks, strict=True):
+        if not self.begun:  # not again in a replay, which may stand at other weights
+            for p in masked:
+                self.before.setdefault(p, torch.empty_like(p)).copy_(p.detach())
+                if self.mode == "F":
+                    self.draw(p, replay.generator(f"ChildTuning/{self.names[p]}", p.device))
+            self.begun = True
+        for p in masked:
             if p.grad is not None:
-                p.grad.mul_(mask).mul_(scale)
+                p.grad.mul_(self.masks[p])
+                if self.mode == "F":
+                    p.grad.mul_(1 / self.p)
         return None
 
-    def mask(self, p: nn.Parameter, replay: Replay) -> Tensor:
-        """True where the weight moves."""
-        if self.mode == "D":
-            return self.fixed[p]
-        return drawn(p.shape, self.p, replay.generator(f"ChildTuning/{self.names[p]}", p.device))
+    def draw(self, p: nn.Parameter, generator: torch.Generator) -> None:
+        """1 with probability p to 1/65536, else 0. A random int64 serves four weights, and buffers are kept: a float
+        each in a new tensor takes about five times as long."""
+        mask = self.masks.setdefault(p, torch.empty_like(p).requires_grad_(False))
+        if self.words is None or 4 * len(self.words) < p.numel() or self.words.device != p.device:
+            self.words = torch.empty(p.numel() // 4 + 1, dtype=torch.int64, device=p.device)
+        words = self.words[: p.numel() // 4 + 1].random_(-(2**63), None, generator=generator)
+        last = max(1, round(self.p * 65536)) - 32769
+        torch.le(words.view(torch.int16)[: p.numel()], last, out=mask.view(-1))
 
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
+        if not self.begun:
+            return
         with torch.no_grad():
-            for p, mask, before in self.kept:
-                p.copy_(torch.where(mask, p, before))
-        self.kept = []
-
-
-def drawn(shape: torch.Size, share: float, generator: torch.Generator) -> Tensor:
-    """True with this probability, to 1/65536: one random int64 serves four weights, five times as fast as a float each."""
-    count = shape.numel()
-    words = torch.randint(-(2**63), 2**63 - 1, (count // 4 + 1,), generator=generator, device=generator.device)
-    last = max(1, round(share * 65536)) - 32769
-    return (words.view(torch.int16)[:count] <= last).view(shape)
+            for p, before in self.before.items():
+                torch.lerp(before, p, self.masks[p], out=p)  # exact at 0 and at 1
+        self.begun = False
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
