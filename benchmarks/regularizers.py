@@ -6,7 +6,8 @@
 Each round trains every arm for some steps, one arm after the other, plain training first and last. A step's time is
 that from its batch to its update; the first of each round is not counted. A ratio is the median over rounds of
 (median step of the arm) / (median step of plain training in the same round), since a machine's speed drifts between
-rounds. "plain again" says how far two equal arms differ. Rows are random tokens, with lengths as of sentences.
+rounds. "plain again" says how far two equal arms differ. Rows are random tokens, with lengths as of sentences. A
+setting's figures replace those that the file has of it, so that one can be measured again by itself.
 """
 
 import argparse
@@ -121,6 +122,7 @@ def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
     made = arms(base, adapter)
     wall: Times = {name: [] for name in made}
     cpu: Times = {name: [] for name in made}
+    train(made[PLAIN], loader)  # the first steps of a process are slow
     for _ in range(rounds):
         for name, arm in made.items():
             seconds, work = train(arm, loader)
@@ -137,7 +139,7 @@ def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
             "theory": round(theory, 3),
         }
     plain = 1000 * statistics.median(wall[PLAIN])
-    return {"rows": size, "plain_ms": round(plain, 2), "arms": found}
+    return {"rows": size, "rounds": rounds, "steps": steps, "plain_ms": round(plain, 2), "arms": found}
 
 
 def relative(times: Times, name: str) -> list[float]:
@@ -170,25 +172,31 @@ def main() -> None:
     logging.disable(logging.WARNING)
     if options.threads:
         torch.set_num_threads(options.threads)
-    load, started = os.getloadavg()[0], time.perf_counter()
-    settings = {}
     for base in options.settings:
         for adapter in ("Full", "LoRA"):
+            where = surroundings()
             result = measure(base, adapter, options.rounds, options.steps or TURN[base])
-            settings[f"{BASES[base]} {adapter}"] = result
             print(shown(f"{BASES[base]} {adapter}", result), flush=True)
-    content = {
-        "rounds": options.rounds,
-        "steps": {base: options.steps or TURN[base] for base in options.settings},
+            keep(options.output, f"{BASES[base]} {adapter}", result | where)
+
+
+def surroundings() -> dict[str, Any]:
+    """What a figure depends on beside the code."""
+    return {
         "threads": torch.get_num_threads(),
         "cores": psutil.cpu_count(),
         "machine": platform.machine(),
-        "load_before": round(load, 2),
-        "seconds": round(time.perf_counter() - started),
+        "load_before": round(os.getloadavg()[0], 2),
         "versions": {name: version(name) for name in ("torch", "lightning", "transformers", "peft")},
-        "settings": settings,
     }
-    options.output.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def keep(file: Path, setting: str, result: dict[str, Any]) -> None:
+    """Put one setting's figures into the file, beside those of other settings."""
+    content = json.loads(file.read_text()) if file.is_file() else {}
+    order = [f"{base} {adapter}" for base in BASES.values() for adapter in ("Full", "LoRA")]
+    content[setting] = result
+    file.write_text(json.dumps({name: content[name] for name in order if name in content}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

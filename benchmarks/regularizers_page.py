@@ -4,6 +4,7 @@ python benchmarks/regularizers_page.py
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,23 @@ An extra forward or backward is one for each micro-batch. Memory is beyond plain
 THEORY = """\
 ## Step time
 
-Theory counts matrix products only, one forward as the unit. A step of full fine-tuning is a forward and a backward of two
-(gradients of activations and of weights): 3. LoRA's base is frozen, so that its backward is one and its step 2.
+Theory counts matrix products only, one forward as the unit. A step of full fine-tuning is a forward and a backward of
+two (gradients of activations and of weights): 3. LoRA's base is frozen, so that its backward is one and its step 2.
 A forward without gradients is thus a third of a step of full fine-tuning and half of one with LoRA.
 """
 
 MEASURED = """\
-Measured is the median over {rounds} rounds of step time relative to plain training, methods in turns on the same batches
-({torch}; {threads} threads on {cores} cores; load before: {load}): {settings}. In brackets the processor time where it differs by
-more than 0.05. Rows are random tokens of 8 to 64, with batches padded to their longest. "plain again" is plain training
-once more: what it differs from 1 is noise. Bold: more than {limit:.2f} times the theory.
+Measured is step time relative to plain training, methods in turns on the same batches, the median over rounds. Rows are
+random tokens of 8 to 64, with batches padded to their longest. In brackets the processor time where it differs by more
+than 0.05. "plain again" is plain training once more: what it differs from 1 is noise. Bold: more than {limit:.2f} times
+the theory. A dash: the method is refused there, or says nothing (a new head has no base; a decoder without dropout;
+LoRA's Fisher information).
 """
 
 
 def page(results: dict[str, Any]) -> str:
-    parts = [INTRODUCTION, methods(), THEORY, theory(), measured_text(results), measured(results)]
+    parts = [INTRODUCTION, methods(), THEORY, theory(), MEASURED.format(limit=LIMIT)]
+    parts += [measured(results), surroundings(results)]
     if reasons := why(results):
         parts += ["Why the bold ones are above it:\n", reasons]
     return "\n".join(parts)
@@ -51,7 +54,7 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([row(*head), row(*("---" for _ in head)), *(row(*cells) for cells in rows)]) + "\n"
 
 
@@ -76,26 +79,27 @@ def theory() -> str:
     return table(("method", "full fine-tuning", "LoRA", "not in the theory"), rows)
 
 
-def measured_text(results: dict[str, Any]) -> str:
-    settings = "; ".join(
-        f"{name}: {s['plain_ms']} ms a step of {s['rows']} rows" for name, s in results["settings"].items()
-    )
-    return MEASURED.format(
-        rounds=results["rounds"],
-        torch=f"torch {results['versions']['torch']}",
-        threads=results["threads"],
-        cores=results["cores"],
-        load=results["load_before"],
-        settings=settings,
-        limit=LIMIT,
-    )
+def surroundings(results: dict[str, Any]) -> str:
+    head = ("setting", "rows a step", "plain step", "rounds x steps", "threads of cores", "load before", "torch")
+    rows = [
+        (
+            name,
+            s["rows"],
+            f"{s['plain_ms']:.0f} ms",
+            f"{s['rounds']} x {s['steps']}",
+            f"{s['threads']} of {s['cores']}",
+            s["load_before"],
+            s["versions"]["torch"],
+        )
+        for name, s in results.items()
+    ]
+    return table(head, rows)
 
 
 def measured(results: dict[str, Any]) -> str:
-    settings = results["settings"]
     names = [*COSTS, "plain again"]
-    rows = [(name, *(cell(s["arms"].get(name)) for s in settings.values())) for name in names]
-    return table(("method", *settings), rows)
+    rows = [(name, *(cell(s["arms"].get(name)) for s in results.values())) for name in names]
+    return table(("method", *results), rows)
 
 
 def cell(arm: dict[str, Any] | None) -> str:
@@ -115,7 +119,7 @@ def why(results: dict[str, Any]) -> str:
     """One line for each method that is above the limit somewhere."""
     lines = []
     for name, cost in COSTS.items():
-        places = [s for s, r in results["settings"].items() if name in r["arms"] and above(r["arms"][name])]
+        places = [s for s, r in results.items() if name in r["arms"] and above(r["arms"][name])]
         if places:
             reason = cost.beside or "no cost beside its passes is known: noise, see the range in the results"
             lines.append(f"- `{name}` ({', '.join(places)}): {reason}.")

@@ -123,7 +123,7 @@ class ChildTuning(Regularizer):
         masked = [p for p in parameters if p in self.names]
         if not self.begun:  # not again in a replay, which may stand at other weights
             for p in masked:
-                self.before.setdefault(p, torch.empty_like(p)).copy_(p.detach())
+                buffer(self.before, p).copy_(p.detach())
                 if self.mode == "F":
                     self.draw(p, replay.generator(f"ChildTuning/{self.names[p]}", p.device))
             self.begun = True
@@ -137,7 +137,7 @@ class ChildTuning(Regularizer):
     def draw(self, p: nn.Parameter, generator: torch.Generator) -> None:
         """1 with probability p to 1/65536, else 0. A random int64 serves four weights, and buffers are kept: a float
         each in a new tensor takes about five times as long."""
-        mask = self.masks.setdefault(p, torch.empty_like(p).requires_grad_(False))
+        mask = buffer(self.masks, p)
         if self.words is None or 4 * len(self.words) < p.numel() or self.words.device != p.device:
             self.words = torch.empty(p.numel() // 4 + 1, dtype=torch.int64, device=p.device)
         words = self.words[: p.numel() // 4 + 1].random_(-(2**63), None, generator=generator)
@@ -148,9 +148,17 @@ class ChildTuning(Regularizer):
         if not self.begun:
             return
         with torch.no_grad():
-            for p, before in self.before.items():
-                torch.lerp(before, p, self.masks[p], out=p)  # exact at 0 and at 1
+            for p in parameters:
+                if p in self.names:
+                    torch.lerp(self.before[p], p, self.masks[p], out=p)  # exact at 0 and at 1
         self.begun = False
+
+
+def buffer(kept: dict[nn.Parameter, Tensor], p: nn.Parameter) -> Tensor:
+    """Of the parameter's shape and type, made once: touching new memory costs more than the arithmetic does."""
+    if p not in kept:
+        kept[p] = torch.empty(p.shape, dtype=p.dtype, device=p.device)
+    return kept[p]
 
 
 def put(parameters: list[nn.Parameter], values: list[Tensor]) -> None:
