@@ -2,6 +2,7 @@
 
 import copy
 
+import lightning as L
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig, VeraConfig
@@ -293,3 +294,22 @@ def test_weights_in_bf16_are_mixed_in_float32_and_autocast_runs(loader, sgd, fit
     fit(module, loader(4), max_epochs=1, precision="bf16-mixed")
     assert flat(module).isfinite().all()
     assert forward(built(module), PadCollator(0)(texts([8])))[0].logits.isfinite().all()
+
+
+@pytest.mark.parametrize("adapter", [Full(), lora()], ids=["full", "lora"])
+def test_a_resumed_run_mixes_with_the_pretrained_weights_and_not_with_the_restored_ones(
+    loader, sgd, flat, tmp_path, adapter
+):
+    def tuned(epochs, **options):
+        module = CausalLM("tiny://llama", adapter, sgd, [Mixout(0.5)])
+        trainer = L.Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+        )
+        trainer.fit(module, loader(4), **options)
+        return module, trainer
+
+    straight, _ = tuned(3)
+    _, trainer = tuned(2)
+    trainer.save_checkpoint(tmp_path / "half.ckpt")
+    resumed, _ = tuned(3, ckpt_path=tmp_path / "half.ckpt")
+    assert (flat(straight) - flat(resumed)).abs().max() < 1e-6
