@@ -1,9 +1,12 @@
 """Context-aware prompt tuning through PEFT (Blau et al., arXiv:2410.17222)."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from peft import CPTConfig, PeftModel, TaskType
-from torch import nn
+import torch
+from peft import CPTConfig, CPTEmbedding, PeftModel, TaskType
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .adapter import Adapter
@@ -13,7 +16,9 @@ from .peft_prompt_learning import PeftPromptLearning
 
 class PeftCpt(PeftPromptLearning):
     """y = f([E(c) + D; E(x)]): a context c of n tokens, each of whose embeddings moves within a ball of radius
-    epsilon sqrt(d / 2048); n d parameters D, which start at zero. Every forward projects them back into the ball.
+    epsilon sqrt(d / 2048); n d parameters D, which start at zero. Every forward projects back into the ball
+    what has left it by more than rounding (PEFT's own projection moves a vector on the sphere a little each time, so
+    that looking at a model would change it).
 
     The paper's loss also covers the labels inside the context, with weights that decay with their distance. PEFT
     computes that loss in its own forward, which is not the one that trains here, so that a type mask that names such
@@ -33,6 +38,14 @@ class PeftCpt(PeftPromptLearning):
             )
         return None
 
+    def adapt(self, backbone: PreTrainedModel) -> nn.Module:
+        model = super().adapt(backbone)
+        assert isinstance(model, PeftModel)
+        encoder = model.prompt_encoder["default"]
+        assert isinstance(encoder, CPTEmbedding)
+        encoder.get_projection = partial(within_the_ball, encoder, encoder.get_projection)
+        return model
+
     def save(self, model: nn.Module, folder: Path) -> None:
         super().save(model, folder)
         Adapter.save(self, model, folder)
@@ -41,3 +54,11 @@ class PeftCpt(PeftPromptLearning):
         assert isinstance(model, PeftModel)
         self.require_same(model, folder)
         Adapter.load(self, model, folder)
+
+
+@torch.no_grad()
+def within_the_ball(encoder: CPTEmbedding, project: Callable[[], Tensor]) -> Tensor:
+    """[n, d]; a second call changes nothing."""
+    moved = encoder.delta_embedding.weight.detach()
+    outside = moved.norm(dim=1) > encoder.get_epsilon().to(moved.device) * (1 + 1e-6)
+    return torch.where(outside[:, None], project(), moved)

@@ -182,6 +182,22 @@ def test_a_task_is_a_source(loader, sgd):
         module.score(batch | {"source_id": torch.full((8,), 2)})
 
 
+def test_looking_at_a_context_does_not_move_it(loader, sgd, fit):
+    """It is kept in a ball, and projecting it twice is projecting it once."""
+    module = make("tiny://llama", "cpt", sgd)
+    fit(module, loader(4), max_epochs=20)
+    encoder, batch = module.model.prompt_encoder["default"], next(iter(loader(8)))
+    with torch.no_grad():
+        module.eval().score(batch)
+        once = encoder.delta_embedding.weight.clone()
+        for _ in range(5):
+            module.score(batch)
+    assert torch.equal(encoder.delta_embedding.weight, once)
+    radius = 0.1 * (D / 2048) ** 0.5
+    assert once.norm(dim=1).max() <= radius * (1 + 1e-5)
+    assert once.norm(dim=1).max() > 0.99 * radius, "this test wants a context at the edge of its ball"
+
+
 REFUSED = {
     "multitask_encoder": ("tiny://bert", CASES["multitask"][0], "no task to the prompt of an encoder"),
     "multitask_seq2seq": ("tiny://t5", CASES["multitask"][0], "decoder input"),
