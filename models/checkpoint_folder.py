@@ -73,7 +73,12 @@ def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
         UserError: no such checkpoint, one of another base, adapter, target or label list, or a damaged one.
     """
     stored = stored_manifest(folder)
-    for key, wanted in {"format": FORMAT, **expected}.items():
+    if stored.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / NAME} has format {stored.get('format')!r} and this version of finelab reads {FORMAT}; load it "
+            "with the version that wrote it, or train the run again."
+        )
+    for key, wanted in expected.items():
         if key != "base" and stored.get(key) != wanted:  # one base may be reached by several names; the digest decides
             raise UserError(
                 f"{folder / NAME}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "

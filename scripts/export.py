@@ -1,8 +1,9 @@
 """``finelab export``: a run's tuned model as plain Hugging Face files, compared with the run on its own text.
 
 What is compared are the logits of the run's model before the merge and those of the model that was read back from the
-new folder, both in eval mode and on the CPU, at the supervised positions. The default tolerances are some ten times
-what merging in that type was seen to change: float32 rounds at 1e-7 of a weight, bfloat16 at 4e-3.
+new folder, both in eval mode and on the CPU, at the supervised positions. The default tolerances leave room above what
+merging LoRA was seen to change by rounding alone: float32 3e-6 (a classifier on MiniLM) and 3e-5 (a small language
+model with logits up to 22), float16 0.04 and bfloat16 0.4 (the same language model).
 """
 
 import os
@@ -10,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,7 +33,7 @@ from .lightning_cli import FinelabCLI, quiet
 from .trained_chat import share_chat_template
 from .trained_labels import share_labels
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 0.25, "float16": 0.25}
+TOLERANCE = {"float32": 1e-3, "float16": 0.3, "bfloat16": 1.0}
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def export(module: FineTuner, data: object, invocation: Invocation) -> tuple[Agr
             f"{invocation.run} answers with it."
         )
     batches = list(first_rows(real_text(data), invocation.rows))
+    module.loading = replace(module.loading, compile=False)
     module.load_folder(invocation.run / WEIGHTS)
     target = Path(invocation.output).expanduser().absolute()
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))

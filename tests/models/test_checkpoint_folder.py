@@ -128,3 +128,11 @@ def test_the_adapter_and_its_settings_are_known(tmp_path, sgd):
     for other in (Scaled(3.0), Full()):
         with pytest.raises(UserError, match="adapter"):
             built(sgd, other).load_folder(tmp_path)
+
+
+def test_a_folder_of_another_format_is_refused(tmp_path, sgd):
+    built(sgd).save_folder(tmp_path)
+    manifest = json.loads((tmp_path / "finelab.json").read_text())
+    (tmp_path / "finelab.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(UserError, match="has format 1 and this version of finelab reads 2"):
+        built(sgd).load_folder(tmp_path)

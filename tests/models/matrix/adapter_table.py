@@ -86,3 +86,8 @@ def cases(check: str):
                 continue
             quick = kind == row.home or row.name == WHOLE.get(check)
             yield pytest.param(row, kind, id=f"{row.name}-{kind}", marks=() if quick else pytest.mark.slow)
+
+
+def every(check: str):
+    """The test's cases."""
+    return pytest.mark.parametrize(("row", "kind"), list(cases(check)))
