@@ -212,9 +212,6 @@ REFUSED: dict[frozenset[str], str] = {
 }
 """Pairs that cannot be combined (a name alone: two of a kind), and why."""
 
-STACKS: list[tuple[str, tuple[str, ...]]] = [("lm", tuple(ON_LORA))]
-"""Longer stacks that take part in the comparison of ranks, each on a task."""
-
 
 def of_cases(keep: Callable[[Row], bool] = lambda row: True):
     """Every method on every task it can be used with; only its first task is left to ``make test``."""

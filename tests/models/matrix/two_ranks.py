@@ -8,19 +8,21 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import multiprocessing
 from torch.utils.data import DataLoader
 
+from finelab.contracts.batch import IGNORE
 from finelab.contracts.seeds import derive
 from finelab.models import objective
+from finelab.models.finetuner import FineTuner
 
 from .regularizer_runs import rows, run, tuner
-from .regularizer_table import BY_NAME, CASES, STACKS, Row
+from .regularizer_table import CASES, ON_LORA, Row
 
 MICRO, TURNS = 2, 2
 ROOT = Path(__file__).resolve().parents[3]
@@ -38,16 +40,34 @@ def count_over_ranks(turns: int) -> None:
     objective.derive = counted
 
 
-def half(task: str, rank: int) -> DataLoader:
-    whole = rows(task, MICRO)
-    mine = range(rank * MICRO * TURNS, (rank + 1) * MICRO * TURNS)
-    return DataLoader(whole.dataset, MICRO, sampler=mine, collate_fn=whole.collate_fn, generator=whole.generator)
+class Case(NamedTuple):
+    """One run of both ranks.
+
+    Args:
+        silent: the second rank's rows have no supervised token.
+    """
+
+    task: str
+    methods: list[Row]
+    silent: bool = False
+
+    def tuner(self) -> FineTuner:
+        return tuner(self.task, [row.real() for row in self.methods], self.methods[0].adapter())
+
+    def rows(self, ranks: Sequence[int]) -> DataLoader:
+        """Those of some ranks, one after the other."""
+        whole = rows(self.task, MICRO)
+        if self.silent:
+            pairs = whole.dataset.rows
+            pairs[MICRO * TURNS :] = [(x, torch.full_like(y, IGNORE), i) for x, y, i in pairs[MICRO * TURNS :]]
+        mine = range(ranks[0] * MICRO * TURNS, (ranks[-1] + 1) * MICRO * TURNS)
+        return DataLoader(whole.dataset, MICRO, sampler=mine, collate_fn=whole.collate_fn, generator=whole.generator)
 
 
-def cases() -> dict[str, tuple[str, list[Row]]]:
-    """The task and the methods of each run, by name."""
-    found = {f"{row.name}-{task}": (task, [row]) for row, task in CASES}
-    return found | {"+".join(names): (task, [BY_NAME[name] for name in names]) for task, names in STACKS}
+def cases() -> dict[str, Case]:
+    found = {f"{row.name}-{task}": Case(task, [row]) for row, task in CASES}
+    whole = list(ON_LORA.values())
+    return found | {"longest": Case("lm", whole), "longest-silent": Case("lm", whole, silent=True)}
 
 
 def as_rank(number: int, port: int) -> None:
@@ -61,16 +81,9 @@ def as_rank(number: int, port: int) -> None:
 def rank(number: int, port: int, folder: str) -> None:
     as_rank(number, port)
     weights, logged = {}, {}
-    for name, (task, methods) in cases().items():
-        found = run(
-            tuner(task, [row.real() for row in methods], methods[0].adapter()),
-            half(task, number),
-            TURNS,
-            epochs=2,
-            devices=2,
-            strategy="ddp",
-            use_distributed_sampler=False,
-        )
+    for name, case in cases().items():
+        own = case.rows([number])
+        found = run(case.tuner(), own, TURNS, epochs=2, devices=2, strategy="ddp", use_distributed_sampler=False)
         weights[name], logged[name] = found.weights, found.logged[-1]
     torch.save({"weights": weights, "logged": logged}, Path(folder) / f"{number}.pt")
 
@@ -94,7 +107,7 @@ def spawned(module: str, folder: Path) -> list[Any]:
         "if __name__ == '__main__':\n    main(sys.argv[1])\n"
     )
     done = subprocess.run(
-        [sys.executable, script, folder], check=False, capture_output=True, text=True, timeout=300, cwd=folder
+        [sys.executable, script, folder], check=False, capture_output=True, text=True, timeout=600, cwd=folder
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{number}.pt", weights_only=True) for number in (0, 1)]
