@@ -76,7 +76,7 @@ class EmbeddedText:
         self.method, self.shift = method, shift
         self.batch: Batch | None = None
         for module in text_embeddings(model):
-            module.register_forward_hook(torch.compiler.disable(self.hook))  # pyright: ignore[reportArgumentType]
+            module.register_forward_hook(self.hook)
 
     def announce(self, batch: Batch) -> None:
         """A training forward of this batch comes next.
@@ -95,8 +95,15 @@ class EmbeddedText:
     def hook(self, module: nn.Module, inputs: Any, embedded: Tensor) -> Tensor | None:
         if self.batch is None or not module.training:
             return None
-        batch, self.batch = self.batch, None
-        return embedded + self.shift(embedded, Tokens.of(batch, embedded.shape[:2])).to(embedded.dtype)
+        return shifted(self, embedded)  # pyright: ignore[reportCallIssue]
+
+
+@torch.compiler.disable
+def shifted(text: EmbeddedText, embedded: Tensor) -> Tensor:
+    """The embedded text of the forward that was announced, which is then over for ``text``."""
+    assert text.batch is not None
+    batch, text.batch = text.batch, None
+    return embedded + text.shift(embedded, Tokens.of(batch, embedded.shape[:2])).to(embedded.dtype)
 
 
 def text_embeddings(model: nn.Module) -> list[nn.Module]:

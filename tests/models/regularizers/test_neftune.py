@@ -1,5 +1,8 @@
 """NEFTune: its size, where it lands, and where it does not."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from peft import LoraConfig, PromptTuningConfig
@@ -245,6 +248,18 @@ def test_bf16_autocast_runs(loader, sgd, fit, flat):
     module = CausalLM("tiny://llama", Full(), sgd, [NEFTune(5.0)])
     fit(module, loader(4), max_epochs=1, precision="bf16-mixed")
     assert flat(module).isfinite().all()
+
+
+def test_a_copy_of_the_model_hears_nothing_and_can_be_sent_to_another_process(sgd):
+    """An average of weights kept in a deep copy must not take the noise that the next training forward is to get."""
+    module = built(CausalLM("tiny://llama", Full(), sgd, [NEFTune(5.0)]))
+    pickle.dumps(module.model)
+    twin, heard, batch = copy.deepcopy(module.model), Heard(module), PadCollator(0)(texts([8]))
+    module.regularizers[0].before_forward(batch)
+    plain = twin(input_ids=batch["input_ids"]).logits
+    assert torch.equal(plain, twin.eval()(input_ids=batch["input_ids"]).logits)
+    module.supervised(batch)
+    assert heard.noise().any()
 
 
 def test_an_embedding_in_eval_mode_is_an_error_and_not_silence(loader, sgd, fit):
