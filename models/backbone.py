@@ -43,7 +43,8 @@ class Loading:
         attention: the attention kernel; None lets transformers choose.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
         compile: ``torch.compile`` the adapted backbone, hooks of the regularizers included. Pays for large models and
-            rows of few different lengths (``data.loader`` with packing); each new shape costs a compilation.
+            rows of few different lengths (``data.loader`` with packing); each new shape costs a compilation. Dropout
+            masks stay counted but are other ones than without it, so compare only runs that agree in this.
     """
 
     revision: str | None = None
