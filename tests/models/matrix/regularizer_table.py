@@ -50,7 +50,7 @@ class Row:
         tasks: those it can be used with; all comparisons are made on the first, the slow ones on the others too.
         needs_dropout: it acts on the difference between dropout masks.
         shapes: it overrides ``shape_gradients``, so that its place in the list matters.
-        in_forward: it changes a forward or asks for another one.
+        in_forward: it changes a forward or asks for another one; compiled by itself.
         compiles: it claims the same result under ``torch.compile``.
         logged: it logs a value under ``reg/<Name>``.
         exceptions: check -> why this method does not keep it.
@@ -161,6 +161,7 @@ ROWS = [
         quiet=lambda: SAM(0.5, adaptive=True),
         adapter=Full,
         shapes=True,
+        in_forward=False,  # as SAM, whose row is compiled
         tasks=("class", "lm"),
     ),
     Row(
