@@ -7,10 +7,11 @@ import functools
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel
+from peft import IA3Config, LoraConfig, PeftModel, PolyConfig, XLoraConfig
+from safetensors.torch import load_file, save_file
 
 from finelab.contracts.errors import UserError
-from finelab.models.adapters.peft import Peft, as_adapter
+from finelab.models.adapters.peft import WEIGHTS_FILE, Peft, as_adapter
 
 from .adapter_cases import TASKS, every_case, outputs, trained
 
@@ -133,3 +134,45 @@ def test_the_bridge_is_found_by_the_type():
     assert type(as_adapter(LoraConfig())).__name__ == "PeftLora"
     own = Peft(LoraConfig())
     assert as_adapter(own) is own
+
+
+def test_a_folder_that_lacks_trained_weights_is_refused(tmp_path):
+    config = IA3Config(target_modules=["q_proj", "up_proj"], feedforward_modules=["up_proj"])
+    module = CAUSAL.module(config)
+    module.configure_model()
+    module.adapter.save(module.adapted, tmp_path)
+    state = load_file(tmp_path / WEIGHTS_FILE)
+    save_file(dict(list(state.items())[1:]), tmp_path / WEIGHTS_FILE)
+    with pytest.raises(UserError, match="lacks 1 of the 4 tensors"):
+        module.adapter.load(module.adapted, tmp_path)
+
+
+def test_tied_weights_are_not_merged():
+    """The vocabulary layer of T5 shares the embedding's weight, which a merge would change as well."""
+    task = TASKS["seq2seq"]
+    module = task.module(LoraConfig(target_modules=["encoder.embed_tokens"]))
+    module.configure_model()
+    with pytest.raises(UserError, match=r"cannot be merged .*embed_tokens is used in several"):
+        module.adapter.merge(module.adapted)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (PolyConfig(n_tasks=2), "no number of a task"),
+        (XLoraConfig(adapters={"0": "x"}, use_trainable_adapters=True), "saves only the classifier"),
+    ],
+    ids=["poly", "xlora"],
+)
+def test_what_a_method_cannot_do_here_is_refused(config, reason):
+    with pytest.raises(UserError, match=reason):
+        as_adapter(config)
+
+
+def test_polytropon_writes_text():
+    """``generate`` goes past the forward that PEFT gives the tasks to."""
+    module = CAUSAL.module(PolyConfig(r=2, target_modules=["q_proj"]))
+    module.configure_model()
+    batch = next(iter(CAUSAL.loader()))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    assert module.adapted.eval().generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
