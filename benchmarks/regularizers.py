@@ -27,7 +27,7 @@ import lightning as L
 import psutil
 import torch
 from peft import LoraConfig
-from regularizer_costs import COSTS, LIMIT, Cost
+from regularizer_costs import BACKWARD, COSTS, LIMIT, Cost
 from torch.utils.data import DataLoader
 
 from finelab.contracts.batch import IGNORE
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each arm has its turn")
     parser.add_argument("--steps", type=int, default=None, help=f"counted steps of a turn; default: {TURN}")
     parser.add_argument("--settings", nargs="+", default=list(BASES), choices=list(BASES))
+    parser.add_argument("--adapters", nargs="+", default=list(BACKWARD), choices=list(BACKWARD))
     parser.add_argument("--threads", type=int, default=None, help="of torch; default: torch's own choice")
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -173,7 +174,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     for base in options.settings:
-        for adapter in ("Full", "LoRA"):
+        for adapter in options.adapters:
             where = surroundings()
             result = measure(base, adapter, options.rounds, options.steps or TURN[base])
             print(shown(f"{BASES[base]} {adapter}", result), flush=True)
@@ -194,7 +195,7 @@ def surroundings() -> dict[str, Any]:
 def keep(file: Path, setting: str, result: dict[str, Any]) -> None:
     """Put one setting's figures into the file, beside those of other settings."""
     content = json.loads(file.read_text()) if file.is_file() else {}
-    order = [f"{base} {adapter}" for base in BASES.values() for adapter in ("Full", "LoRA")]
+    order = [f"{base} {adapter}" for base in BASES.values() for adapter in BACKWARD]
     content[setting] = result
     file.write_text(json.dumps({name: content[name] for name in order if name in content}, indent=1) + "\n")
 
