@@ -64,6 +64,8 @@ ROWS = [
     Row("VeRA", tuner(peft.VeraConfig, r=8, target_modules="all-linear", vera_dropout=0.1), home="causal"),
     Row("OFT", tuner(peft.OFTConfig, oft_block_size=8, target_modules="all-linear"), home="causal"),
     Row("LoHa", tuner(peft.LoHaConfig, r=4, target_modules="all-linear")),
+    Row("AdaLoRA", tuner(peft.AdaLoraConfig, init_r=4, target_r=2, total_step=2, target_modules="all-linear")),
+    Row("PTuning", tuner(peft.PromptEncoderConfig, num_virtual_tokens=4, encoder_hidden_size=8), home="causal"),
     Row("PromptTuning", tuner(peft.PromptTuningConfig, num_virtual_tokens=4)),
     Row(
         "PrefixTuning",
