@@ -22,7 +22,8 @@ class PeftXlora(Peft):
     Weight decay pulls to equal gates.
 
     Raises:
-        UserError: experts that train, which PEFT does not save; ``adapt``: anything but a causal language model.
+        UserError: experts that train, which PEFT does not save; ``adapt``: anything but a causal language model,
+            or recomputed activations.
     """
 
     config: XLoraConfig
@@ -45,6 +46,11 @@ class PeftXlora(Peft):
                 f"model.adapter: XLoraConfig cannot work with {type(backbone).__name__}: PEFT reads the experts' files "
                 "and shares one gate a token over all layers as a causal language model needs it. Choose CausalLM, or "
                 "peft.LoraConfig."
+            )
+        if backbone.is_activation_checkpointing:
+            raise UserError(
+                "model.loading.gradient_checkpointing: XLoraConfig cannot train with recomputed activations: PEFT "
+                "hands the gates to the layers during the first forward only. Set it to False."
             )
         return super().adapt(backbone)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from finelab.contracts.errors import UserError
 from finelab.models.adapters.peft import WEIGHTS_FILE, Peft, as_adapter
+from finelab.models.backbone import Loading
 
 from .adapter_cases import TASKS, every_case, outputs, trained
 
@@ -167,6 +168,12 @@ def test_tied_weights_are_not_merged():
 def test_what_a_method_cannot_do_here_is_refused(config, reason):
     with pytest.raises(UserError, match=reason):
         as_adapter(config)
+
+
+def test_xlora_with_recomputed_activations_is_refused():
+    module = CAUSAL.module(XLoraConfig(adapters={"0": "x"}), loading=Loading(gradient_checkpointing=True))
+    with pytest.raises(UserError, match="gradient_checkpointing: XLoraConfig"):
+        module.configure_model()
 
 
 def test_polytropon_writes_text():
