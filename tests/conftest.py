@@ -15,6 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("FINELAB_SHARED", ROOT.parent / "shared"))
 
 
+def pytest_collection_modifyitems(items):
+    """Workers that collect under different names refuse to start, and do not say it in a line."""
+    if addressed := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"{addressed[0]} is named after an address, which differs in every process; give ids=.")
+
+
 def shared_path(kind: str, name: str) -> Path:
     path = SHARED / kind / name
     if not path.exists():

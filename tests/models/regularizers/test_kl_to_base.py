@@ -213,7 +213,11 @@ def test_without_its_short_cut_weight_zero_is_the_baseline(loader, sgd, fit, fla
     assert torch.allclose(*weights, atol=1e-6)
 
 
-@pytest.mark.parametrize("adapter", [Full(), LinearProbe(), LoraConfig(r=4, target_modules="all-linear")], ids=str)
+@pytest.mark.parametrize(
+    "adapter",
+    [Full(), LinearProbe(), LoraConfig(r=4, target_modules="all-linear")],
+    ids=lambda adapter: type(adapter).__name__,
+)
 def test_a_new_head_has_no_base(sgd, adapter):
     module = SequenceClassifier("tiny://bert", adapter, sgd, [KLToBase(0.1)], labels=["a", "b"])
     with pytest.raises(UserError, match="new head.*CausalLM.*L2SP"):
