@@ -187,14 +187,14 @@ class Objective(Target):
 
     def add_parameter_terms(self, parameters: list[nn.Parameter]) -> tuple[float, dict[str, float]]:
         """Adds their gradients; returns their sum, and each one's unweighted value."""
-        terms = {name: term for name, method in self.stack if (term := method.parameter_term()) is not None}
+        terms = [(name, term) for name, method in self.stack if (term := method.parameter_term()) is not None]
         if not terms:
             return 0.0, {}
-        whole = torch.stack([term.addition for term in terms.values()]).sum()
+        whole = torch.stack([term.addition for _, term in terms]).sum()
         for p, gradient in zip(parameters, torch.autograd.grad(whole, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 p.grad = gradient if p.grad is None else p.grad.add_(gradient)
-        return whole.item(), {name: term.shown.item() for name, term in terms.items()}
+        return whole.item(), {name: term.shown.item() for name, term in terms}
 
     def shape_gradients(
         self, parameters: list[nn.Parameter], shapers: list[Named], objective: float

@@ -1,6 +1,7 @@
 """A stack of regularizers: their names, whether they go together, and what a step hands to them."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import permutations
@@ -93,10 +94,11 @@ def named_stack(methods: list[Regularizer]) -> list[Named]:
 def unique_names(regularizers: list[Regularizer]) -> list[str]:
     """Class names, numbered from the second of a kind on: RDrop, L2SP, L2SP_2."""
     names: list[str] = []
+    seen = Counter[str]()
     for regularizer in regularizers:
         name = type(regularizer).__name__
-        seen = sum(n.partition("_")[0] == name for n in names)
-        names.append(f"{name}_{seen + 1}" if seen else name)
+        seen[name] += 1
+        names.append(f"{name}_{seen[name]}" if seen[name] > 1 else name)
     return names
 
 

@@ -8,15 +8,17 @@ from peft.tuners.adalora import AdaLoraLayer
 from peft.tuners.fourierft import FourierFTLayer
 from peft.tuners.loha import LoHaLayer
 from peft.tuners.lokr import LoKrLayer
+from peft.tuners.lora import ParamWrapper
 from peft.tuners.randlora import RandLoraLayer
 from peft.tuners.vblora import VBLoRALayer
 from peft.tuners.vera import VeraLayer
 from torch import Tensor, nn
 
+from ...contracts.errors import UserError
 from .low_rank import products_of
 from .regularizer import Fresh, Regularizer, Term
 
-ADDED = AdaLoraLayer | FourierFTLayer | LoHaLayer | LoKrLayer | RandLoraLayer | VBLoRALayer | VeraLayer
+ADDED = AdaLoraLayer | FourierFTLayer | LoHaLayer | LoKrLayer | ParamWrapper | RandLoraLayer | VBLoRALayer | VeraLayer
 """Layers that add to a weight what they build from parts, of which some start at random."""
 
 
@@ -25,25 +27,30 @@ class L2SP(Regularizer):
 
     theta_0 is the value at the start, float32. On adapters the distance is that of the effective weights, since
     their factors have no meaningful anchor (LoRA's A starts random): on LoRA |s (B A - B_0 A_0)|^2 by the trace
-    identity, without forming a product; on AdaLoRA, FourierFT, LoHa, LoKr, RandLoRA, VB-LoRA and VeRA |dW - dW_0|^2 of
-    the update that PEFT would merge. So inits whose product does not start at zero (PiSSA, OLoRA) start at distance 0
-    like all others. Everything else that trains is anchored at its own start: all weights, biases, norms, DoRA's
-    magnitudes, scales (IA3), rotations (OFT), prompts. That is so for the factors of a nonlinear adapter as well
-    (Bottleneck), of which the random one is held near noise: there weight decay says more.
+    identity, without forming a product; on AdaLoRA, FourierFT, LoHa, LoKr, RandLoRA, VB-LoRA, VeRA and LoRA with
+    ``target_parameters`` (a stack of experts) |dW - dW_0|^2 of the update that PEFT would merge. So inits whose product
+    does not start at zero (PiSSA, OLoRA) start at distance 0 like all others. Everything else that trains is anchored
+    at its own start: all weights, biases, norms, DoRA's magnitudes, scales (IA3), rotations (OFT), prompts. That is so
+    for the factors of a nonlinear adapter as well (Bottleneck), of which the random one is held near noise: there
+    weight decay says more.
 
     It is part of the objective, as in the authors' code, so that clipping and Adam's division act on it too.
-    ``reg/L2SP`` is half the squared distance.
+    ``reg/L2SP`` is half the squared distance, that of a new head from zero included; a part whose weight is 0 is left
+    out.
 
     Extra cost: no forward; once an optimizer step, some passes over the trainable weights: next to nothing on LoRA, a
     few percent in full fine-tuning of a small model on short rows. Memory: a float32 copy of the anchored weights and,
     while it is computed, one of their differences; none for LoRA from zero; the dense updates of adapted layers for
-    the seven others above. Does nothing at the first step, and next to nothing where learning rate x weight x steps is
+    the others above. Does nothing at the first step, and next to nothing where learning rate x weight x steps is
     far below 1 (at 2e-5 and 0.01 that needs millions of steps): sweep the weight on a log grid. Hurts where the task
     needs weights far from the base's, then as an early stop would.
 
     Args:
         weight: alpha; the authors' code uses 0.01 to 0.1.
         head_weight: beta, for weights without a pretrained value; None means the same as weight. Both 0 turn it off.
+
+    Raises:
+        UserError: on attach, where nothing trains that a weight above 0 is for.
     """
 
     def __init__(self, weight: float = 0.01, head_weight: float | None = None) -> None:
@@ -62,6 +69,12 @@ class L2SP(Regularizer):
         self.moves = [*products, *added]
         trained = [p for p in model.parameters() if p.requires_grad and p not in known]
         self.anchored = [(p, p.detach().float().clone()) for p in trained]
+        if not (self.weight and (self.moves or self.anchored)) and not (self.head_weight and self.fresh):
+            raise UserError(
+                f"model.regularizers: L2SP(weight={self.weight}, head_weight={self.head_weight}) has nothing to act "
+                f"on: {'only a new head' if self.fresh else 'no new head'} trains, and "
+                f"{'head_weight' if self.fresh else 'weight'} is 0. Set it above 0, or remove L2SP."
+            )
 
     def parameter_term(self) -> Term | None:
         if not self.weight and not self.head_weight:
@@ -74,7 +87,8 @@ class L2SP(Regularizer):
             )
         new = [p.float().square().sum() for p in self.fresh]
         distance, size = total(pretrained), total(new)
-        return Term(0.5 * self.weight * distance + 0.5 * self.head_weight * size, 0.5 * distance)
+        shown = distance * bool(self.weight) + size * bool(self.head_weight)
+        return Term(0.5 * self.weight * distance + 0.5 * self.head_weight * size, 0.5 * shown)
 
 
 class Added:

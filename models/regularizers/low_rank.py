@@ -3,7 +3,7 @@
 from typing import cast
 
 import torch
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 from torch import Tensor, nn
 
 
@@ -37,9 +37,9 @@ class Product:
 
 
 def products_of(layer: nn.Module) -> list[Product]:
-    """The updates of a LoRA layer over a linear layer or an embedding; none for any other module (AdaLoRA's have a
-    third factor)."""
-    if not isinstance(layer, LoraLayer):
+    """The updates of a LoRA layer over a linear layer or an embedding; none for any other module. AdaLoRA's have a
+    third factor, and those of ``target_parameters`` hold all experts in one pair, whose product is not their update."""
+    if not isinstance(layer, LoraLayer) or isinstance(layer, ParamWrapper):
         return []
     linear = {name: a for name, a in layer.lora_A.items() if isinstance(a, nn.Linear)}
     pairs = {name: (a.weight, layer.lora_B[name].weight) for name, a in linear.items()}

@@ -250,6 +250,21 @@ def test_two_of_a_kind_are_logged_apart():
     assert unique_names([L2SP(1.0), RDrop(1.0), L2SP(2.0), L2SP(3.0)]) == ["L2SP", "RDrop", "L2SP_2", "L2SP_3"]
 
 
+class My_Pull(L2SP):
+    pass
+
+
+def test_an_underscore_in_a_class_name_loses_no_term(loader, sgd, fit):
+    """Two equal pulls weigh as one of twice the weight."""
+    assert unique_names([My_Pull(), My_Pull()]) == ["My_Pull", "My_Pull_2"]
+    module = CausalLM("tiny://llama", Full(), sgd, [My_Pull(0.2), My_Pull(0.3)])
+    trainer = fit(module, loader(4))
+    metrics = trainer.callback_metrics
+    assert metrics["reg/My_Pull"].item() == metrics["reg/My_Pull_2"].item() > 0
+    expected = metrics["train/nll"].item() + 0.5 * metrics["reg/My_Pull"].item()
+    assert metrics["train/loss"].item() == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_clipping_uses_the_norm_of_the_whole_gradient(loader, fit, flat, fused):
     """SGD at rate 1 moves by the clipped gradient; a fused optimizer may be clipped under bf16 autocast."""

@@ -2,19 +2,23 @@
 
 import copy
 import functools
+import warnings
 
 import peft
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import MixtralConfig, MixtralForCausalLM
 
+from finelab.contracts.errors import UserError
 from finelab.models import CausalLM, SequenceClassifier
-from finelab.models.adapters import Full
+from finelab.models.adapters import Full, LinearProbe
 from finelab.models.backbone import Loading, load
 from finelab.models.regularizers import L2SP
 from finelab.models.regularizers.low_rank import low_rank_square
 from finelab.models.regularizers.regularizer import Fresh
+from finelab.models.stack import PATIENCE
 
 
 def test_l2sp_moves_to_the_closed_form_minimum():
@@ -54,17 +58,70 @@ def test_low_rank_square_forms_no_product():
     assert low_rank_square(a, b, 2.0).item() == pytest.approx((2 * b @ a).square().sum().item(), rel=1e-5)
 
 
-def test_l2sp_pulls_a_new_head_to_zero_and_not_to_its_random_start():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.body, self.head = nn.Linear(2, 2, bias=False), Fresh()
-            self.head.weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+class Headed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(2, 2, bias=False), Fresh()
+        self.head.weight = nn.Parameter(torch.tensor([3.0, 4.0]))
 
+
+def test_l2sp_pulls_a_new_head_to_zero_and_not_to_its_random_start():
     penalty = L2SP(0.1, head_weight=0.2)
-    penalty.attach(Model())
+    penalty.attach(Headed())
     assert penalty.parameter_term().addition.item() == pytest.approx(0.5 * 0.2 * 25.0)
+    assert penalty.parameter_term().shown.item() == pytest.approx(0.5 * 25.0)
+
+
+@pytest.mark.parametrize("head_weight, shown", [(0.2, 0.5 * 25.0 + 0.5 * 4.0), (0.0, 0.5 * 4.0)])
+def test_l2sp_shows_the_parts_that_it_weighs(head_weight, shown):
+    penalty, model = L2SP(0.1, head_weight), Headed()
+    penalty.attach(model)
+    with torch.no_grad():
+        model.body.weight += 1.0
+    assert penalty.parameter_term().shown.item() == pytest.approx(shown)
+
+
+def test_l2sp_on_a_new_head_alone_acts_and_does_not_warn(loader, fit, sgd):
+    module = SequenceClassifier("tiny://bert", LinearProbe(), sgd, [L2SP(1.0)], labels=["a", "b"])
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        trainer = fit(module, loader(8, classes=2), max_epochs=PATIENCE + 1)
+    assert trainer.callback_metrics["reg/L2SP"].item() > 0
+    assert not [each for each in found if "exactly 0" in str(each.message)]
+
+
+@pytest.mark.parametrize("target, adapter, weights", [("class", LinearProbe, (0.1, 0.0)), ("lm", Full, (0.0, 0.1))])
+def test_l2sp_refuses_weights_that_nothing_is_there_for(sgd, target, adapter, weights):
+    if target == "class":
+        module = SequenceClassifier("tiny://bert", adapter(), sgd, [L2SP(*weights)], labels=["a", "b"])
+    else:
+        module = CausalLM("tiny://llama", adapter(), sgd, [L2SP(*weights)])
+    with pytest.raises(UserError, match="nothing to act on"):
+        module.configure_model()
+
+
+def test_l2sp_on_the_experts_of_target_parameters_is_the_distance_of_their_weights():
+    """All experts' factors stand in one pair, whose product has the ranks of one expert meet those of another."""
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_local_experts": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 64}
+    names = ["mlp.experts.down_proj", "mlp.experts.gate_up_proj"]
+    backbone = MixtralForCausalLM(MixtralConfig(**size, **heads))
+    experts = backbone.model.layers[0].mlp.experts
+    start = [experts.down_proj.detach().clone(), experts.gate_up_proj.detach().clone()]
+    model = get_peft_model(backbone, LoraConfig(r=2, lora_alpha=4, target_modules=[], target_parameters=names))
+    penalty = L2SP(0.5)
+    penalty.attach(model)
+    assert not penalty.anchored
     assert penalty.parameter_term().shown.item() == 0.0
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.requires_grad:
+                p.normal_()
+    term = penalty.parameter_term()
+    merged = model.merge_and_unload().model.layers[0].mlp.experts
+    moved = [merged.down_proj - start[0], merged.gate_up_proj - start[1]]
+    assert term.shown.item() == pytest.approx(0.5 * sum(part.square().sum().item() for part in moved), rel=1e-4)
 
 
 @pytest.mark.parametrize("init", [True, False, "pissa", "olora"])
