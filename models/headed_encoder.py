@@ -17,7 +17,7 @@ HEAD = "head.safetensors"
 
 
 class Head(Fresh):
-    """Dropout and one linear layer."""
+    """Dropout and one linear layer, in float32 whatever the backbone's type is."""
 
     def __init__(self, width: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Head(Fresh):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.linear(self.dropout(features))
+        return self.linear(self.dropout(features).to(self.linear.weight.dtype))
 
 
 class EncoderWithHead(nn.Module):

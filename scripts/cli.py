@@ -29,8 +29,8 @@ options:
   --resume               predict: go on with generated text in an --output that was interrupted
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
                          export: the folder to make; one that holds anything is never overwritten
-  --tolerance X          export: fail above this difference of two logits; 1e-3 for float32 weights, 0.3 for float16 and
-                         1 for bfloat16 if it is left out
+  --tolerance X          export: fail above this difference of two logits, as a share of the largest one; 1e-4 for
+                         float32 weights, 2^-7 for float16 and 2^-4 for bfloat16 if it is left out
   --rows N               export: compare on so many rows of the validation split; 32 if it is left out
   --trust-module NAME    let a configuration name classes of your own package; may be repeated
   --print_config         print the resolved configuration and stop

@@ -33,7 +33,8 @@ class Invocation:
         input: predict reads this file, or stdin for "-".
         output: predict writes this file, or stdout for "-"; data report writes into this folder, export makes it.
         resume: predict goes on with the text of an output that was interrupted.
-        tolerance: export fails above this difference of two logits; None for that of the weights' type.
+        tolerance: export fails above this difference of two logits, as a share of the largest one; None for that of the
+            weights' type.
         rows: export compares on so many.
         written: the command line as it was typed.
     """

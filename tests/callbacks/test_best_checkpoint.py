@@ -180,7 +180,7 @@ class Gaps(ClassificationMeter):
     ("values", "winner"), [([0.9, None, 0.5], 1), ([None, 0.2, 0.1], 2), ([None, None, 0.1], 3), ([None] * 3, 3)]
 )
 def test_an_undefined_metric_never_wins_nor_takes_an_earlier_value(values, winner, fit, classifier, data, tmp_path):
-    module, history = classifier(), callbacks.history.History()
+    module, history = classifier(), callbacks.History()
     script = iter(values)
     module.meter = lambda: Gaps(script)
     best = callbacks.BestCheckpoint(tmp_path, "val/pearson")

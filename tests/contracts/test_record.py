@@ -72,6 +72,14 @@ def test_what_is_wrong_is_named(tmp_path: Path, change, named: str) -> None:
         read_record(tmp_path)
 
 
+def test_a_record_of_another_schema_is_refused_by_its_version(tmp_path: Path) -> None:
+    """The first had no ``adapter``; which key differs is of no use to who reads it."""
+    edited(tmp_path, lambda content: (content.pop("adapter"), content.update(schema_version=1)))
+    with pytest.raises(UserError, match="schema_version is 1 and this version of finelab reads 2") as refused:
+        read_record(tmp_path)
+    assert "done" not in str(refused.value)
+
+
 def test_no_record_and_half_a_record_are_not_done(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no record.json"):
         read_record(tmp_path)

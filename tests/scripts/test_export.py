@@ -1,6 +1,8 @@
 """`finelab export`: what it writes loads without finelab, or with our loader, and is the run's own function."""
 
 import json
+import math
+import types
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,20 @@ def writer(tmp_path_factory, texts):
     return trained(tmp_path_factory.mktemp("writer"), texts, "CausalLM", "tiny://llama", FULL, CONVERSATION)
 
 
+@pytest.fixture(scope="module", params=["float32", "float16", "bfloat16"])
+def of_each_type(request, tmp_path_factory, texts):
+    folder, loading = tmp_path_factory.mktemp(request.param), {"dtype": request.param}
+    return trained(folder, texts, "SequenceClassifier", "tiny://bert", LORA, CLASSIFICATION, loading=loading)
+
+
+def difference(said: str) -> float:
+    return float(said.split("two logits ")[1].split()[0])
+
+
+def changed(said: str) -> float:
+    return float(said.split("by up to ")[1].split()[0])
+
+
 def export(run: Path, output: Path, *more: str) -> int:
     return main(["export", "--run", str(run), "--output", str(output), *more])
 
@@ -63,8 +79,8 @@ def export(run: Path, output: Path, *more: str) -> int:
 def test_a_classifier_answers_as_predict_does(classifier, here, capsys):
     assert export(classifier, here / "out") == 0
     said = capsys.readouterr().out
-    assert "over 8 rows with 8 positions (tolerance 0.001)" in said
-    assert float(said.split("two logits ")[1].split()[0]) < 1e-5
+    assert "over 8 rows with 8 positions" in said and "(tolerance 0.0001 of that)" in said
+    assert difference(said) < 1e-5 < changed(said)
     assert AutoModel.from_pretrained(here / "out", add_pooling_layer=False).config.use_cache
     rows = [{"text": "good nice"}, {"text": "bad"}, {"text": "neither of them, at some length"}]
     (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -100,6 +116,12 @@ def test_a_language_model_is_a_plain_folder(writer, here, capsys):
         )
         written = plain.generate(**asked, max_new_tokens=64, do_sample=False)[0, asked["input_ids"].shape[1] :]
         assert tokenizer.decode(written, skip_special_tokens=True) == text
+
+
+def test_a_base_of_each_type_is_trained_and_exported(of_each_type, here, capsys):
+    assert export(of_each_type, here / "out") == 0
+    said = capsys.readouterr().out
+    assert difference(said) < 0.2 * changed(said)
 
 
 def test_a_difference_above_the_tolerance_leaves_nothing(classifier, here, capsys):
@@ -160,14 +182,46 @@ def test_a_folder_cannot_name_code(classifier, here):
         load_exported(here / "out")
 
 
-def test_the_comparison_sees_a_wrong_merge(classifier, here, monkeypatch, capsys):
-    """Were the merge to do nothing, the command would say so."""
-    from finelab.models.adapters.adapter import Adapter
+@pytest.mark.parametrize("options", [[], ["--tolerance", "1000"]], ids=["default", "any"])
+def test_a_merge_that_does_nothing_is_seen(of_each_type, here, monkeypatch, capsys, options):
+    """The logits of 16 bits are near the base's, too; accepting a difference does not accept the base."""
     from finelab.models.adapters.peft import Peft
 
-    wrong = {cls for cls in (Adapter, Peft, *Peft.__subclasses__()) if "merge" in vars(cls)}
-    for cls in wrong:
-        monkeypatch.setattr(cls, "merge", lambda self, model: model.unload())
-    assert export(classifier, here / "out") == 1
-    assert torch.tensor(float(capsys.readouterr().err.split("two logits ")[1].split()[0])) > 1e-3
+    for cls in (Peft, *Peft.__subclasses__()):
+        if "merge" in vars(cls):
+            monkeypatch.setattr(cls, "merge", lambda self, model: model.unload())
+    assert export(of_each_type, here / "out", *options) == 1
+    said = capsys.readouterr().err
+    assert difference(said) == changed(said) > 0
+    assert "--tolerance" not in said
     assert not list(here.iterdir())
+
+
+def test_an_export_of_a_base_that_is_lost_is_compared_with_the_run_alone(tmp_path_factory, texts, here, capsys):
+    kasa = LORA | {"init_args": LORA["init_args"] | {"kasa_config": {"class_path": "peft.KasaConfig"}}}
+    run = trained(tmp_path_factory.mktemp("k"), texts, "SequenceClassifier", "tiny://bert", kasa, CLASSIFICATION)
+    assert export(run, here / "out") == 0
+    assert "its base cannot be found again" in capsys.readouterr().out
+
+
+def test_rows_without_a_supervised_position_are_no_comparison(classifier, here, monkeypatch, refused):
+    from finelab.scripts import export as command
+
+    rows = command.real_text
+    monkeypatch.setattr(command, "real_text", lambda data: list(rows(data))[:0])
+    assert "have no supervised position" in refused("export", "--run", classifier, "--output", "out")
+    assert not list(here.glob("*out*"))
+
+
+def test_choices_that_there_are_not_are_no_scale():
+    """One question with two choices of three: the third's logit is a number that stands for none."""
+    from finelab.models.losses import IMPOSSIBLE
+    from finelab.scripts.export import largest_difference, logits
+
+    class Chooser(torch.nn.Module):
+        def score(self, batch):
+            return types.SimpleNamespace(logits=batch)
+
+    found = list(logits(Chooser(), [torch.tensor([[1.0, 2.0, IMPOSSIBLE]]), torch.zeros(0, 3)]))
+    assert largest_difference(found, map(torch.zeros_like, found)) == 2.0
+    assert math.isnan(largest_difference(found, [torch.full((1, 3), math.nan), found[1]]))
