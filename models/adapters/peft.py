@@ -169,8 +169,8 @@ class Peft(Adapter):
         for key in sorted((stored.keys() & wanted.keys()) - self.shaped_by_data):
             if stored[key] != wanted[key]:
                 raise UserError(
-                    f"{folder} was written by another adapter: its {key} is {stored[key]!r} and this one's is "
-                    f"{wanted[key]!r}. Load it with the config.yaml of its own run."
+                    f"{folder} was written by another adapter: its {key} is {shortened(stored[key])} and this "
+                    f"one's is {shortened(wanted[key])}. Load it with the config.yaml of its own run."
                 )
 
 
@@ -192,6 +192,11 @@ def shared_layer(model: PeftModel) -> str | None:
             if any(len(names[id(p)]) > 1 for p in own):
                 return name
     return None
+
+
+def shortened(value: Any, characters: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."
 
 
 def comparable(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """AdaLoRA: ranks that move to the matrices where they matter (Zhang et al., ICLR 2023, arXiv:2303.10512)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +54,25 @@ class PeftAdalora(Peft):
         return [RankAllocation()]
 
     def save(self, model: nn.Module, folder: Path) -> None:
-        """With no ``rank_pattern``: it is that of the last step, and the weights may be those of a better one."""
-        assert isinstance(model, PeftModel)
-        config = model.active_peft_config
-        assert isinstance(config, AdaLoraConfig)
-        pattern, config.rank_pattern = config.rank_pattern, None
-        try:
+        with without_pattern(model):
             super().save(model, folder)
-        finally:
-            config.rank_pattern = pattern
+
+    def load(self, model: nn.Module, folder: Path) -> None:
+        with without_pattern(model):  # with one, PEFT would cut the layers of a model that has been trained
+            super().load(model, folder)
+
+
+@contextmanager
+def without_pattern(model: nn.Module) -> Iterator[None]:
+    """``rank_pattern`` is that of the last step, and the weights may be those of a better one; their E says it all."""
+    assert isinstance(model, PeftModel)
+    config = model.active_peft_config
+    assert isinstance(config, AdaLoraConfig)
+    pattern, config.rank_pattern = config.rank_pattern, None
+    try:
+        yield
+    finally:
+        config.rank_pattern = pattern
 
 
 class Orthogonality(Regularizer):
@@ -96,7 +108,7 @@ class RankAllocation(Callback):
         self.step = 0
         self.restored: dict[str, Any] = {}
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.tuner = next(m for m in pl_module.modules() if isinstance(m, AdaLoraModel))
         self.config: Any = self.tuner.peft_config[self.tuner.trainable_adapter_name]
         planned = trainer.estimated_stepping_batches
@@ -105,6 +117,8 @@ class RankAllocation(Callback):
                 f"model.adapter: AdaLoraConfig.total_step is {self.config.total_step} and the run takes {planned} "
                 f"optimizer steps, so that the ranks would never come down to target_r. Set total_step to {planned}."
             )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.step = trainer.global_step
         for name, device in ((name, pl_module.device) for name in self.restored if name in ALLOCATOR):
             remembered = {key: value.to(device) for key, value in self.restored[name].items()}

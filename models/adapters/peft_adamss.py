@@ -42,7 +42,7 @@ class SubspaceAllocation(Callback):
         self.frozen: dict[str, Tensor] = {}
         self.importance: list[dict[str, Any]] = []
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.tuner = next(m for m in pl_module.modules() if isinstance(m, AdamssModel))
         configs = self.tuner.peft_config.values()
         last = max(config.final_warmup for config in configs if isinstance(config, AdamssConfig))
@@ -53,6 +53,8 @@ class SubspaceAllocation(Callback):
                 "that asa_target_subspaces would never be reached. Lower final_warmup (and init_warmup and "
                 "mask_interval with it), or set use_asa to False."
             )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.step = trainer.global_step
         self.frozen = {name: value.to(pl_module.device) for name, value in self.frozen.items()}
         for layer, remembered in zip(self.layers(), self.importance, strict=False):

@@ -101,9 +101,49 @@ def test_a_resumed_fit_is_the_same_fit(loader, flat, tmp_path):
     assert (flat(second) - flat(whole)).abs().max() < 1e-6
 
 
+class Kept(L.Callback):
+    """Saves the weights of each step, as ``BestCheckpoint`` may."""
+
+    def __init__(self, folder, flat):
+        self.folder, self.flat, self.weights = folder, flat, []
+
+    def on_train_batch_start(self, trainer, pl_module, *_):
+        pl_module.save_folder(self.folder / str(len(self.weights)))
+        self.weights.append((self.flat(pl_module).clone(), ranks(pl_module)))
+
+
+def test_earlier_weights_come_back_into_the_model_that_has_gone_on(loader, fit, flat, tmp_path):
+    """Whatever the ranks of both: the E that are zero say which are given up."""
+    tuner, kept = module(), Kept(tmp_path, flat)
+    fit(tuner, loader(4), callbacks=[kept], max_epochs=-1, max_steps=STEPS)
+    assert tuner.model.active_peft_config.rank_pattern
+    for step in (1, 5, STEPS - 1):
+        for model in (tuner, module()):
+            model.load_folder(tmp_path / str(step))
+            assert flat(model).equal(kept.weights[step][0])
+            assert ranks(model) == kept.weights[step][1]
+    assert len({sum(found) for _, found in kept.weights}) > 2
+
+
+class Started(L.Callback):
+    def on_train_start(self, trainer, pl_module):
+        raise AssertionError("the baseline is evaluated here")
+
+
 def test_a_schedule_longer_than_the_run_is_refused(loader, fit):
     with pytest.raises(UserError, match=r"total_step is 12 and the run takes 4 .* Set total_step to 4"):
-        fit(module(), loader(4), max_epochs=-1, max_steps=4)
+        fit(module(), loader(4), callbacks=[Started()], max_epochs=-1, max_steps=4)
+
+
+def test_another_adapters_folder_is_refused_in_few_words(tmp_path):
+    one, other = module(), module()
+    other.adapter.config.target_modules = [f"a_layer_of_a_long_name_{i}" for i in range(99)] + ["q_proj"]
+    one.configure_model()
+    one.save_folder(tmp_path)
+    other.configure_model()
+    with pytest.raises(UserError, match=r"its target_modules is \[.*\.\.\. and this one's") as refused:
+        other.load_folder(tmp_path)
+    assert len(str(refused.value).replace(str(tmp_path), "")) < 330
 
 
 def test_no_rank_to_give_up_is_refused():
