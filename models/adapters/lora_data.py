@@ -3,12 +3,14 @@
 The rows are unpadded, the model is in eval mode, and every rank looks at all of them, so that all start alike.
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from peft import LoraConfig
+from peft import EvaConfig, LoraConfig
 from peft.tuners.lora import get_eva_state_dict, preprocess_loraga
+from peft.tuners.lora.config import CordaConfig
 from peft.tuners.lora.corda import preprocess_corda
 from peft.tuners.lora.model import LoraModel
 from peft.tuners.tuners_utils import _maybe_include_all_linear_layers
@@ -35,6 +37,16 @@ def init_of(config: LoraConfig) -> str:
 
 def learns_from_data(config: LoraConfig) -> bool:
     return init_of(config) in ("eva", "corda", "lora_ga")
+
+
+def with_own_section(config: LoraConfig) -> LoraConfig:
+    """A copy with the section of its init, which PEFT leaves out where LoftQ's is given: a parser gives every one."""
+    config = copy.copy(config)
+    if config.init_lora_weights == "eva":
+        config.eva_config = config.eva_config or EvaConfig()
+    if config.init_lora_weights == "corda":
+        config.corda_config = config.corda_config or CordaConfig()
+    return config
 
 
 def with_named_layers(config: LoraConfig, backbone: PreTrainedModel) -> LoraConfig:

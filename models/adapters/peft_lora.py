@@ -13,7 +13,7 @@ from ...contracts.errors import UserError
 from ..regularizers.regularizer import Regularizer, Survey
 from .adapter import BaseIs
 from .kasa import Kasa
-from .lora_data import init_of, learns_from_data, look, with_named_layers
+from .lora_data import init_of, learns_from_data, look, with_named_layers, with_own_section
 from .lora_residual import Start, doubled, factors, joined, layers_of, move_start, parted, start_of
 from .monteclora import Monteclora
 from .peft import Peft, task_of
@@ -51,7 +51,7 @@ class PeftLora(Peft):
                 "model.adapter: LoraConfig.arrow_config routes between LoRA adapters that exist already and trains "
                 "nothing. Train the adapters first, then build the router with peft.create_arrow_model."
             )
-        super().__init__(config)
+        super().__init__(with_own_section(config))
         self.start: Start = {}
         self.directions: dict[str, Tensor] = {}
         self.knows_its_start = not learns_from_data(config)
