@@ -14,7 +14,8 @@ def exports_by_file_name(package: str, *folders: str) -> Callable[[str], Any]:
 
     Args:
         package: the package's ``__name__``.
-        folders: its folders (``__path__``); sub-packages named after a class's file are looked through as well.
+        folders: its folders (``__path__``). Its sub-packages are looked through as well, but for those that export
+            their classes themselves, so that a class has one short path.
     """
     modules: dict[str, str] = {}
     for folder in map(Path, folders):
@@ -25,8 +26,11 @@ def exports_by_file_name(package: str, *folders: str) -> Callable[[str], Any]:
 
     def find(name: str) -> Any:
         path = modules.get(name.lower()) if name[:1].isupper() else None
-        if path is None:
+        parent = path.rpartition(".")[0] if path else package
+        elsewhere = parent != package and "__getattr__" in vars(importlib.import_module(parent))
+        module = importlib.import_module(path) if path and not elsewhere else None
+        if module is None or name not in vars(module):  # the file of RDrop is also that of Rdrop, which is no class
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(path), name)
+        return getattr(module, name)
 
     return find

@@ -41,6 +41,9 @@ examples:
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
+  finelab fit --model.adapter.help peft.LoraConfig
+  finelab fit --model.regularizers.help finelab.models.regularizers.SAM
+  finelab fit --model.learning_rates.help finelab.models.LayerDecay
 """
 
 

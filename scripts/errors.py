@@ -21,6 +21,8 @@ from .names import argument_names, known_class_paths
 from .places import find_class, find_key
 
 KEY = re.compile(r'Parser key "(?:fit\.|validate\.|test\.|predict\.)?([\w.]+)":')
+LISTS = {"model.regularizers": "finelab.models.regularizers", "model.learning_rates": "finelab.models"}
+GIVEN_CLASS = re.compile(r"Given value: (?:\{'class_path': ')?([\w.]+)")
 CLASS = re.compile(r"(?:given class_path '|Got value: Namespace\(class_path=')([\w.]+)'")
 
 
@@ -49,13 +51,15 @@ FAULTS = {
     "attribute": re.compile(r"module '([\w.]+)' has no attribute '(\w+)'"),
     "module": re.compile(r"No module named '([\w.]+)'"),
     "required": re.compile(r"the following arguments are required: (.+)"),
-    "subclass": re.compile(r"Import path ([\w.]+) does not correspond to a subclass of (\w+)"),
+    "subclass": re.compile(r"Import path (?:([\w.]+) )?does not correspond to a subclass of (\w+)"),
+    "short": re.compile(r"Expected a dot import path string: (.+)"),
     "type": re.compile(r"Expected an? (?!path but)(.+?)(?:\. Got value.*)?$"),
     "invalid": re.compile(r"(Not a valid subclass of \w+)"),
 }
 PLAIN = {
     "unknown": re.compile(r"Subcommand '\w+' does not accept option '([\w.]+)'"),
     "stray": re.compile(r"unrecognized arguments: (\S+)"),
+    "help": re.compile(r"argument --(?:model|data): expected one argument()"),
     "link": re.compile(r"Call to compute_fn of link .* failed: (.+)", re.DOTALL),
 }
 
@@ -64,14 +68,19 @@ def explain(message: str, invocation: Invocation) -> str:
     """One paragraph for the user."""
     for kind, pattern in PLAIN.items():
         if match := pattern.search(message):
-            return {"unknown": unknown_key, "stray": stray, "link": seeds}[kind](match.group(1), invocation)
+            return {"unknown": unknown_key, "stray": stray, "help": help_of_no_class, "link": seeds}[kind](
+                match.group(1), invocation
+            )
     faults = read_faults(message)
     if not faults:
         return f"The configuration is wrong: {' '.join(message.split())}"
     order = [*FAULTS, "broken"]
     fault = min(faults, key=lambda fault: (-fault.depth, order.index(fault.kind)))
-    if fault.kind == "type":
-        same = [f.found[0] for f in faults if f.kind == "type" and (f.depth, f.key) == (fault.depth, fault.key)]
+    if fault.kind == "subclass":
+        expected = [f.found[1] for f in faults if f.kind == "subclass" and (f.depth, f.key) == (fault.depth, fault.key)]
+        return not_a_subclass(fault, list(dict.fromkeys(expected)), message, invocation)
+    same = [f.found[0] for f in faults if f.kind == "type" and (f.depth, f.key) == (fault.depth, fault.key)]
+    if fault.kind == "type" or (fault.kind == "short" and set(same) - {"<class 'NoneType'>"}):
         return wrong_type(fault, list(dict.fromkeys(same)), message, invocation)
     return RENDERERS[fault.kind](fault, invocation)
 
@@ -149,10 +158,17 @@ def missing(fault: Fault, invocation: Invocation) -> str:
     return f"{place.sets()}, but says nothing about {said}, which it needs; give it under {place.init_args(names[0])}."
 
 
-def not_a_subclass(fault: Fault, invocation: Invocation) -> str:
-    path, expected = fault.found
+def not_a_subclass(fault: Fault, expected: list[str], message: str, invocation: Invocation) -> str:
+    path = fault.found[0] or next(iter(GIVEN_CLASS.findall(message)), "")
     place = find_class(invocation, fault.key, path)
-    return f"{place.sets()}, but {path} is no {expected}; name a class that is."
+    return f"{place.sets()}, but {path} is no {' and no '.join(expected)}; name a class that is."
+
+
+def short_name(fault: Fault, invocation: Invocation) -> str:
+    (name,) = fault.found
+    place = find_class(invocation, fault.key, name)
+    package = f"finelab.models.{'adapters' if fault.key.endswith('adapter') else 'regularizers'}"
+    return f"{place.sets()}, which is no full import path of a class; {nearest_path(name, known_class_paths(package))}"
 
 
 def invalid_class(fault: Fault, invocation: Invocation) -> str:
@@ -170,8 +186,12 @@ def wrong_type(fault: Fault, expected: list[str], message: str, invocation: Invo
     if place.value is None:
         values = re.findall(r"(?:Given|Got) value: (.{1,80})", message)
         place = replace(place, value=values[0] if values else None)
-    names = [type_name(text) for text in expected if "import path" not in text]
-    return f"{place.sets()}, but expected is {' or '.join(names)}."
+    if fault.key in LISTS and "<class 'list'>" in expected:
+        return (
+            f"{place.sets()}, but it is a list: append to it with --{fault.key}+={LISTS[fault.key]}.CLASS on the "
+            f"command line, or write a list in YAML, each entry starting with - class_path: {LISTS[fault.key]}.CLASS."
+        )
+    return f"{place.sets()}, but expected is {' or '.join(map(type_name, expected))}."
 
 
 def type_name(text: str) -> str:
@@ -198,6 +218,14 @@ def stray(word: str, invocation: Invocation) -> str:
     return f"The command line holds {word!r}, which belongs to no option; options are written --KEY VALUE."
 
 
+def help_of_no_class(_: str, invocation: Invocation) -> str:
+    """``--model.regularizers.help``, of which the parser says only that --model lacks its value."""
+    key = next((key for key, value in invocation.options() if value is None and key.startswith(("model", "data"))), "")
+    if key.endswith(".help"):
+        return f"The command line holds --{key}, which needs a class: --{key} {LISTS.get(key[:-5], 'PACKAGE')}.CLASS."
+    return f"The command line sets --{key} to nothing; give it a value."
+
+
 def seeds(reason: str, invocation: Invocation) -> str:
     return f"{find_key(invocation, 'seeds').where}: {reason}."
 
@@ -208,7 +236,7 @@ RENDERERS: dict[str, Callable[[Fault, Invocation], str]] = {
     "attribute": unknown_class,
     "module": unknown_class,
     "required": missing,
-    "subclass": not_a_subclass,
+    "short": short_name,
     "invalid": invalid_class,
     "broken": broken_class,
 }

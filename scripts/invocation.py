@@ -4,11 +4,13 @@ import difflib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..contracts.errors import UserError
 from ..contracts.uri import package_path
+from .config_file import Entry, read_entries
 
 COMMANDS = ("fit", "validate", "test", "predict")
 DATA_REPORT = "data report"
@@ -55,6 +57,11 @@ class Invocation:
     def stem(self) -> str:
         """What the default run name starts with."""
         return self.configs[-1].stem if self.configs else self.command
+
+    @cached_property
+    def entries(self) -> dict[Path, list[Entry]]:
+        """The keys of each config file, kept from the start: jsonargparse goes into the file's folder as it parses."""
+        return {path: read_entries(path) for path in self.configs}
 
     def options(self) -> Iterator[tuple[str, str | None]]:
         """Every ``--key value`` for Lightning's parser, without the dashes; the value is None where none follows."""

@@ -38,7 +38,8 @@ def class_paths(package: str) -> list[str]:
     names = {name for name, value in vars(module).items() if inspect.isclass(value)}
     if package in PACKAGES:
         for folder in map(Path, module.__path__):
-            for file in [*folder.glob("*.py"), *folder.glob("*/*.py")]:
+            inner = [file for file in folder.glob("*/*.py") if f"{package}.{file.parent.name}" not in PACKAGES]
+            for file in [*folder.glob("*.py"), *inner]:
                 names |= {
                     node.name
                     for node in ast.parse(file.read_text(encoding="utf-8")).body

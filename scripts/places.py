@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .config_file import Entry, read_entries
+from .config_file import Entry
 from .invocation import Invocation
 
 NESTING = re.compile(r"\.(init_args|dict_kwargs|\d+)(?=\.|$)")
@@ -48,7 +48,7 @@ def places(invocation: Invocation) -> Iterator[Place]:
     for key, value in reversed(list(invocation.options())):
         yield Place("The command line", f"--{key}", value)
     for path in reversed(invocation.configs):
-        entries = read_entries(path)
+        entries = invocation.entries[path]
         classes = {entry.key.removesuffix(".class_path"): entry.value for entry in entries if is_class(entry)}
         for entry in reversed(entries):
             yield Place(entry.where, entry.key, entry.value, classes.get(entry.key.rpartition(".init_args.")[0]))

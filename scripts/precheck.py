@@ -4,7 +4,7 @@ import re
 
 from ..contracts.errors import UserError
 from .allowlist import is_allowed, refusal
-from .config_file import Entry, nearest, read_entries
+from .config_file import Entry, nearest
 from .invocation import Invocation
 
 KEYS = ("seeds", "run", "monitor", "evaluate_test", "trainer", "model", "data")
@@ -34,8 +34,7 @@ def precheck(invocation: Invocation) -> None:
             class outside the allowed packages.
     """
     said = set()
-    for path in invocation.configs:
-        entries = read_entries(path)
+    for entries in invocation.entries.values():
         check_arguments_of_classes(entries)
         for entry in entries:
             if "." not in entry.key:

@@ -61,6 +61,32 @@ def test_in_the_file(case, config, refused):
     assert all(part in paragraph for part in parts), paragraph
 
 
+FROM_ANOTHER_FOLDER = {
+    "a wrong key": ("r: 2", "rr: 2", ["init_args.adapter.init_args.rr: 2", "did you mean 'r'?"]),
+    "a wrong option of a regularizer": ("weight: 0.01", "wieght: 0.01", ["regularizers.0.init_args.wieght: 0.01"]),
+    "a mapping in the place of a list": (
+        "    - class_path: finelab.models.regularizers.L2SP\n      init_args:\n        weight: 0.01\n",
+        "      class_path: finelab.models.regularizers.L2SP\n      init_args:\n        weight: 0.01\n",
+        ["model.init_args.regularizers", "it is a list", "- class_path: finelab.models.regularizers.CLASS"],
+    ),
+    "a class by its short name": (
+        "finelab.models.regularizers.L2SP",
+        "SAM",
+        ["0.class_path: SAM", "'finelab.models.regularizers.SAM'"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FROM_ANOTHER_FOLDER)
+def test_in_a_file_of_another_folder(case, config, refused, here):
+    """The parser goes into the folder of the file, so that a relative path no longer leads there."""
+    old, new, parts = FROM_ANOTHER_FOLDER[case]
+    (here / "sub").mkdir()
+    config(old, new, "sub/small.yaml")
+    paragraph = refused("fit", "-c", "sub/small.yaml")
+    assert all(part in paragraph for part in ["sub/small.yaml:", *parts]), paragraph
+
+
 ON_THE_COMMAND_LINE = {
     "no such command": (["fti"], ["'fti'", "did you mean 'fit'?"]),
     "unknown key": (["fit", "--modle.base=x"], ["The command line sets --modle.base x", "did you mean 'model'?"]),
@@ -70,6 +96,41 @@ ON_THE_COMMAND_LINE = {
     "missing argument of an addition": (
         ["fit", "--model.regularizers+=outside_package.Nothing"],
         ["--model.regularizers+ outside_package.Nothing", "nothing about weight", "--model.regularizers.weight"],
+    ),
+    "a class in the place of a list": (
+        ["fit", "--model.regularizers=finelab.models.regularizers.RDrop"],
+        ["regularizers.RDrop, but it is a list", "--model.regularizers+=finelab.models.regularizers.CLASS"],
+    ),
+    "a learning rate in the place of a list": (
+        ["fit", "--model.learning_rates=finelab.models.LayerDecay"],
+        ["it is a list", "--model.learning_rates+=finelab.models.CLASS"],
+    ),
+    "an addition by its short name": (
+        ["fit", "--model.regularizers+=RDrop"],
+        ["--model.regularizers+ RDrop", "no full import path", "mean 'finelab.models.regularizers.RDrop'"],
+    ),
+    "an adapter by its short name": (
+        ["fit", "--model.adapter=BottleNeck"],
+        ["--model.adapter BottleNeck", "no full import path", "mean 'finelab.models.adapters.Bottleneck'"],
+    ),
+    "a regularizer as adapter": (
+        ["fit", "--model.adapter=finelab.models.regularizers.RDrop"],
+        ["--model.adapter finelab.models.regularizers.RDrop", "no Adapter and no PeftConfig"],
+    ),
+    "an adapter as regularizer": (
+        ["fit", "--model.regularizers+=finelab.models.adapters.Full"],
+        ["--model.regularizers+ finelab.models.adapters.Full", "is no Regularizer"],
+    ),
+    "a letter of another case": (
+        ["fit", "--model.adapter=finelab.models.adapters.BottleNeck"],
+        [
+            "command line sets --model.adapter finelab.models.adapters.BottleNeck,",
+            "'finelab.models.adapters.Bottleneck'",
+        ],
+    ),
+    "help without a class": (
+        ["fit", "--model.regularizers.help"],
+        ["--model.regularizers.help finelab.models.regularizers.CLASS"],
     ),
     "linked key": (["fit", "--data.seed", "3"], ["--data.seed", "filled from"]),
     "seed_everything": (["fit", "--seed_everything=3"], ["--seed_everything 3", "three seeds"]),
