@@ -109,7 +109,7 @@ class FineTuner(Objective):
         torch.manual_seed(derive("head", self.seeds.init))
         self.model = self.build(backbone).to(self.trainer.strategy.root_device)
         with isolate_rng(), evaluating(self):
-            self.adapter.prepare(backbone, TrainingSurvey(self))
+            self.adapter.prepare(backbone, TrainingSurvey(self, f"model.adapter: {type(self.adapter).__name__}"))
         self.zero_grad()
         self.model = None
 

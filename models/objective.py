@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..contracts.batch import Batch
-from ..contracts.data import MixedSources
+from ..contracts.data import EvaluationSource, MixedSources
 from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .gradients import evaluating, no_sync, scale_gradients, seed_forward, trained
 from .losses import SUM_DTYPE
 from .parameter_groups import base_rate
 from .regularizers.regularizer import Outputs, Regularizer, Step
-from .stack import Named, SilentTerms, StepReplay, overrides
-from .survey import TrainingSurvey
+from .stack import Named, SilentTerms, StepReplay, overrides, require_unscaled
+from .survey import TrainingSurvey, require_rows
 from .target import Target
 from .window import Consumed, Window, require_finite
 
@@ -64,28 +64,42 @@ class Objective(Target):
     def shapers(self) -> list[Named]:
         return [named for named in self.stack if overrides(named.method, "shape_gradients")]
 
+    @property
+    def replayers(self) -> list[Named]:
+        return [named for named in self.shapers if named.method.replays]
+
     def forward(self, batch: Batch) -> Outputs:
         """Logits [N, V] and hidden states [N, H] at the supervised positions."""
         return self.supervised(batch)[0]
 
     def on_fit_start(self) -> None:
+        """Before anything is evaluated.
+
+        Raises:
+            UserError: a method wants rows or a second gradient, and this run can give it none.
+        """
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        if self.trainer.scaler is not None:
+            require_unscaled(self.replayers)
+        if isinstance(data, EvaluationSource):  # other loaders come after this moment
+            for name in (name for name, method in self.stack if method.surveys):
+                require_rows(self.trainer, f"model.regularizers: {name}")
         names = data.training_names if isinstance(data, MixedSources) else []
         self.consumed = {name: Consumed() for name in names} if len(names) > 1 else {}
         self.window = Window(sources=len(self.consumed))
 
     def on_train_start(self) -> None:
         """After a checkpoint is restored, and after the callbacks have looked at the untouched model."""
-        curious = [r for r in self.regularizers if overrides(r, "before_training")]
+        curious = [named for named in self.stack if overrides(named.method, "before_training")]
         if curious:
             with isolate_rng(), evaluating(self):
-                for regularizer in curious:
-                    regularizer.before_training(TrainingSurvey(self))
+                for name, regularizer in curious:
+                    regularizer.before_training(TrainingSurvey(self, f"model.regularizers: {name}"))
             self.zero_grad()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not self.replaying:
-            self.window.open(batch, keep=bool(self.shapers))
+            self.window.open(batch, keep=bool(self.replayers))
         return self.micro_batch_loss(batch, self.window.turn)
 
     def micro_batch_loss(self, batch: Batch, turn: int) -> Tensor:
@@ -133,9 +147,8 @@ class Objective(Target):
             return loss
 
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
-        if self.window.tokens:
-            for regularizer in self.regularizers:
-                regularizer.after_step(parameters)
+        for regularizer in self.regularizers:
+            regularizer.after_step(parameters)
         self.window = Window(sources=len(self.consumed))
 
     def close_window(self, parameters: list[nn.Parameter]) -> None:
@@ -209,16 +222,8 @@ class Objective(Target):
         return shown
 
     def replay(self, parameters: list[nn.Parameter], shapers: list[Named]) -> float:
-        """The gradient of all of J again, at the current weights, over the same window and dropout masks.
-
-        Raises:
-            UserError: under float16 loss scaling, whose scale such a gradient would not have.
-        """
-        if self.trainer.scaler is not None:
-            raise UserError(
-                f"model.regularizers: {type(self).__name__} cannot compute a step's gradient a second time under "
-                "float16 loss scaling. Use trainer.precision: bf16-mixed or 32-true."
-            )
+        """The gradient of all of J again, at the current weights, over the same window and dropout masks."""
+        assert self.window.batches, "a method that replays says so: Regularizer.replays"
         for p in parameters:
             p.grad = None
         unit, self.unit, self.replaying = self.unit, self.window.unit, True

@@ -102,6 +102,17 @@ def unique_names(regularizers: list[Regularizer]) -> list[str]:
     return names
 
 
+def require_unscaled(replayers: list[Named]) -> None:
+    """Raises:
+    UserError: a method computes gradients again, which would not have the scale of float16 loss scaling.
+    """
+    for name, _ in replayers:
+        raise UserError(
+            f"model.regularizers: {name} computes a step's gradient a second time, which float16 loss scaling does "
+            "not allow. Use trainer.precision: bf16-mixed or 32-true."
+        )
+
+
 def require_base(methods: list[Regularizer], adapter: Adapter) -> None:
     """Raises:
     UserError: a method asks for the base's function and the adapter has lost it.

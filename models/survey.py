@@ -1,6 +1,6 @@
 """A look at training rows outside the training stream, which shifts no later draw."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +10,26 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..contracts.batch import IGNORE, Batch
+from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource
 from ..contracts.errors import UserError
 
 if TYPE_CHECKING:
     from .objective import Objective
 
+ORDER = 0
+"""Seed of the order; one for all runs, so that all arms look at the same rows."""
+
 
 class TrainingSurvey:
     """The rows that a method may look at before the first step, and their loss."""
 
-    def __init__(self, module: "Objective") -> None:
-        self.module, self.trainer = module, module.trainer
+    def __init__(self, module: "Objective", asking: str) -> None:
+        self.module, self.trainer, self.asking = module, module.trainer, asking
 
     def rows(self, limit: int) -> Iterator[Batch]:
-        share = -(-limit // self.trainer.world_size)
-        batches = training_batches(self.trainer)(share)
-        single = (row_of(batch, i) for batch in batches for i in range(len(batch["labels"])))
-        return (self.trainer.strategy.batch_to_device(row) for row in islice(single, share))
+        own = islice(shuffled_rows(self.trainer, self.asking), -(-limit // self.trainer.world_size))
+        return (self.trainer.strategy.batch_to_device(row) for row in own)
 
     def everyones_rows(self, limit: int) -> list[Batch]:
         own = list(self.rows(limit))
@@ -51,49 +52,37 @@ class TrainingSurvey:
         return whole
 
 
-def row_of(batch: Batch, index: int) -> Batch:
-    """One row without the pads that its batch gave it."""
-    row = {key: value[index : index + 1] for key, value in batch.items()}
-    real = row["attention_mask"].bool()
-    if (labels := row["labels"]).shape == real.shape:
-        real = real | (labels != IGNORE)  # an encoder-decoder's targets may be as many as its tokens, by chance
-    width = int(real.flatten(0, -2).any(0).nonzero().max()) + 1
-    return {key: x[..., :width] if x.shape[1:] == real.shape[1:] else x for key, x in row.items()}
+def shuffled_rows(trainer: Trainer, asking: str) -> Iterator[Batch]:
+    """This rank's rows, of all training rows in one fixed random order; a loader's own order may go by length, and a
+    file's by class. The rows of a mixture stand behind each other, so that each source comes by its number of rows,
+    whatever its weight.
 
-
-def training_batches(trainer: Trainer) -> Callable[[int], Iterator[Batch]]:
-    """Batches of about so many training rows in a fixed order, this rank's share; never those of the training stream.
+    Args:
+        trainer: of the run.
+        asking: the method that wants them, with its place in the configuration.
 
     Raises:
-        UserError: on use, where neither the data module nor its loader can be read apart from the training stream.
+        UserError: there are none that could be read apart from the training stream.
     """
-
-    def batches(rows: int) -> Iterator[Batch]:
-        seen = 0
-        for batch in loader_apart(trainer):
-            if seen >= rows:
-                return
-            seen += len(batch["labels"])
-            yield batch
-
-    return batches
+    loader = require_rows(trainer, asking)
+    dataset: Any = loader.dataset
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(ORDER)).tolist()
+    own = order[trainer.global_rank :: trainer.world_size]
+    counted = torch.Generator().manual_seed(ORDER)  # a loader without one draws from the default generator
+    return iter(DataLoader(dataset, batch_size=1, sampler=own, collate_fn=loader.collate_fn, generator=counted))
 
 
-def loader_apart(trainer: Trainer) -> "DataLoader | Iterator[Batch]":
+def require_rows(trainer: Trainer, asking: str) -> DataLoader:
+    """A loader of which single rows can be had: neither of a stream nor of finished batches."""
     data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-    if isinstance(data, EvaluationSource) and (loader := data.evaluation_loader("train")) is not None:
-        return iter(loader)
-    loader = trainer.train_dataloader
-    if not isinstance(loader, DataLoader) or not gives_rows(loader):
-        raise UserError(
-            f"data: {type(data).__name__} has no evaluation_loader('train'), and a method of this run wants to look at "
-            "training rows before the first step. Use a data module of finelab, or remove that method."
-        )
-    order = range(trainer.global_rank, len(loader.dataset), trainer.world_size)  # pyright: ignore[reportArgumentType]
-    own = torch.Generator().manual_seed(0)  # a loader without one draws from the default generator
-    return DataLoader(loader.dataset, batch_size=1, sampler=order, collate_fn=loader.collate_fn, generator=own)
-
-
-def gives_rows(loader: DataLoader) -> bool:
-    """Whether single rows can be asked for: neither a stream nor a list of finished batches."""
-    return loader.batch_sampler is not None and not isinstance(loader.dataset, torch.utils.data.IterableDataset)
+    apart = isinstance(data, EvaluationSource)
+    loader: Any = data.evaluation_loader("train") if apart else trainer.train_dataloader
+    streams = isinstance(loader, DataLoader) and isinstance(loader.dataset, torch.utils.data.IterableDataset)
+    if isinstance(loader, DataLoader) and loader.batch_sampler is not None and not streams:
+        return loader
+    where = f"{type(data).__name__} gives none" if apart else "this run's data gives none"
+    raise UserError(
+        f"{asking} looks at training rows before the first step, and {where} in advance: a stream, or a loader of "
+        "finished batches, has no single rows to look at. Use finelab.data.TextDataModule, or a setting of the method "
+        "that looks at none (ChildTuning: mode: F; LoraConfig: init_lora_weights: true)."
+    )

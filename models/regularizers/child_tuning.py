@@ -42,7 +42,8 @@ class ChildTuning(Regularizer):
     Args:
         p: share of the weights that moves; 0.3 in the authors' script. 1 turns the method off.
         mode: F, free of the task, or D, driven by it.
-        rows: training rows that D looks at; the authors take all. Rows beyond the training set are not asked for.
+        rows: training rows that D looks at, drawn at random; the authors take all. Rows beyond the training set are
+            not asked for.
 
     Raises:
         UserError: p is not in (0, 1], rows is not positive; on attach, where no pretrained weight trains; before the
@@ -56,6 +57,7 @@ class ChildTuning(Regularizer):
                 "move, above 0 and at most 1 (1 is plain training), mode is F or D, and rows is at least 1."
             )
         self.p, self.mode, self.rows = p, mode, rows
+        self.surveys, self.replays = mode == "D" and p < 1, False
         self.names: dict[nn.Parameter, str] = {}
         self.start: list[tuple[nn.Parameter, Tensor]] = []
         self.masks: dict[nn.Parameter, Tensor] = {}

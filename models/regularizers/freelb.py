@@ -72,6 +72,7 @@ class FreeLB(Regularizer):
         self.steps, self.step_size, self.init, self.epsilon = steps, step_size, init, epsilon
         self.text: EmbeddedText | None = None
         self.deltas: dict[int, Delta] = {}
+        self.replays = steps > 1
 
     @property
     def acts(self) -> bool:
@@ -119,6 +120,9 @@ class FreeLB(Regularizer):
             p.grad = None if gradient is None else gradient.div_(self.steps)
         self.deltas = {}
         return reached - replay.objective if self.steps > 1 else None
+
+    def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.deltas = {}  # those of a step without tokens too
 
     @torch.no_grad()
     def ascend(self) -> None:

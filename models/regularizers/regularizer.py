@@ -101,7 +101,8 @@ class Survey(Protocol):
     """A look at training rows before the first step, which shifts no later draw."""
 
     def rows(self, limit: int) -> Iterator[Batch]:
-        """Batches of a single row: this rank's share of about the first ``limit`` training rows, in a fixed order."""
+        """Batches of a single row: this rank's share of about ``limit`` rows, the first of all training rows in a fixed
+        random order. A mixture's sources come by their numbers of rows, whatever their weights."""
         ...
 
     def nll(self, batch: Batch) -> Tensor:
@@ -158,9 +159,14 @@ class Regularizer:
 
     Attributes:
         reads_base: whether the method asks for ``step.reference()``; refused where an adapter has lost the base.
+        surveys: whether ``before_training`` asks for rows; refused before anything else where the data has none.
+        replays: whether ``shape_gradients`` may call ``replay``, for which the window's batches are kept; refused
+            under float16 loss scaling.
     """
 
     reads_base: bool = False
+    surveys: bool = False
+    replays: bool = True
 
     def attach(self, model: nn.Module) -> None:
         """Called once with the adapted model, before compilation and before a checkpoint is restored.
@@ -198,7 +204,8 @@ class Regularizer:
         """
 
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Called after the update: projections, or weights that decay must not have moved."""
+        """Called after the update: projections, weights that decay must not have moved, and what a step leaves behind.
+        Also after a step without supervised tokens, which moves nothing and shapes no gradient."""
 
 
 def forward_seed() -> int:

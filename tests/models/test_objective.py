@@ -2,15 +2,17 @@
 
 import warnings
 
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from peft import LoraConfig
 
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM, SequenceClassifier
 from finelab.models.adapters import Full
 from finelab.models.backbone import Loading
-from finelab.models.regularizers import L2SP, RDrop
+from finelab.models.regularizers import L2SP, SAM, ChildTuning, FreeLB, RDrop
 from finelab.models.regularizers.regularizer import Regularizer, Term, forward_generator, forward_seed
 from finelab.models.stack import PATIENCE, SilentTerms
 
@@ -133,15 +135,33 @@ def test_a_replay_overwrites_no_number_of_the_step(loader, sgd, fit, flat, shape
     assert found[0][2] == found[1][2]
 
 
-def test_a_replay_under_loss_scaling_is_refused():
-    module = CausalLM("tiny://llama", lora(), lambda groups: torch.optim.SGD(groups, lr=0.1), [Replayed()])
+@pytest.mark.parametrize("method", [SAM(), FreeLB()], ids=["SAM", "FreeLB"])
+def test_a_replay_under_loss_scaling_is_refused_before_anything_is_evaluated(loader, sgd, fit, method):
+    reached = []
 
-    class Trainer:
-        scaler, global_step = object(), 0
+    class Reached(L.Callback):
+        def on_train_start(self, trainer, pl_module):
+            reached.append(trainer)
 
-    module._trainer = Trainer()
-    with pytest.raises(UserError, match=r"float16.*bf16-mixed"):
-        module.replay([], [])
+    module = CausalLM("tiny://llama", lora(), sgd, [L2SP(0.1), method])
+    scaled = MixedPrecision("16-mixed", "cpu")
+    with pytest.raises(UserError, match=rf"regularizers: {type(method).__name__} .*float16.*bf16-mixed"):
+        fit(module, loader(4), max_epochs=1, plugins=[scaled], callbacks=[Reached()])
+    assert not reached
+
+
+def test_methods_that_replay_nothing_train_under_loss_scaling_and_keep_no_batch(loader, sgd, fit):
+    class Kept(L.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            kept.append(len(module.window.batches))
+
+    kept = []
+    methods = [SAM(0.0), FreeLB(steps=1), ChildTuning(0.5)]
+    module = CausalLM("tiny://llama", lora(), sgd, methods)
+    fit(module, loader(4), max_epochs=1, plugins=[MixedPrecision("16-mixed", "cpu")], callbacks=[Kept()])
+    assert kept == [0, 0]
+    fit(CausalLM("tiny://llama", lora(), sgd, [SAM()]), loader(4), max_epochs=1, callbacks=[Kept()])
+    assert kept == [0, 0, 1, 1]
 
 
 # ---- draws
@@ -380,7 +400,8 @@ def test_a_survey_gives_single_rows_in_a_fixed_order_and_shifts_nothing(loader, 
         torch.manual_seed(11)
         fit(module, shuffled, max_epochs=2)
         found.append((flat(module), torch.get_rng_state()))
-    assert curious.seen == [list(range(min(limit, 8)))] * 2
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(0)).tolist()
+    assert curious.seen == [order[:limit]] * 2
     assert not curious.training
     assert curious.total == 2.0
     assert torch.equal(found[0][0], found[1][0])
@@ -394,12 +415,12 @@ def test_a_surveys_nll_is_the_rows_sum_in_evaluation_mode(loader, sgd, fit):
     untouched.configure_model()
     with torch.no_grad():
         expected = [untouched.eval().score(batch).nll.sum().item() for batch in loader(1)]
-    assert curious.values[:8] == pytest.approx(expected, rel=1e-5)
+    assert curious.values[:8] == pytest.approx([expected[row] for row in curious.seen[0]], rel=1e-5)
 
 
 def test_finished_batches_cannot_be_surveyed_row_by_row(loader, sgd, fit):
     finished = torch.utils.data.DataLoader(list(loader(2)), None)
-    with pytest.raises(UserError, match="wants to look at training rows"):
+    with pytest.raises(UserError, match="Curious looks at training rows"):
         fit(CausalLM("tiny://llama", lora(), sgd, [Curious(8)]), finished, max_epochs=1)
 
 

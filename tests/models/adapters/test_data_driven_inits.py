@@ -127,7 +127,7 @@ def test_eva_starts_from_the_principal_directions_of_what_a_layer_reads(train, l
     centred = read - read.mean(0)
     caught, most = ((centred @ axes.T).square().sum() for axes in (own, directions[:R]))
     assert (own @ own.T - torch.eye(R)).abs().max() < 1e-4
-    assert caught > 0.93 * most > 1.5 * R / 32 * centred.square().sum()  # beyond what random directions catch
+    assert caught > 0.9 * most > 1.5 * R / 32 * centred.square().sum()  # beyond what random directions catch
     assert not layer(module).lora_B["default"].weight.any()
 
 
@@ -210,7 +210,7 @@ def test_twice_the_rank_says_the_same_with_every_scale(tmp_path, train, batch, s
 
 
 def test_a_folder_brings_evas_ranks(tmp_path, train, batch, sgd):
-    module = train(DATA["eva"](r=2))
+    module = train(DATA["eva"](r=3))
     ranks = {
         key: part.r["default"]
         for key, part in module.model.named_modules()
@@ -220,7 +220,7 @@ def test_a_folder_brings_evas_ranks(tmp_path, train, batch, sgd):
     assert len(set(ranks.values())) > 1, "this test wants ranks that were shared out unevenly"
     module.save_folder(tmp_path)
     tuned = logits(module, batch)
-    again = built(CausalLM("tiny://llama", DATA["eva"](r=2), sgd, seeds=9))
+    again = built(CausalLM("tiny://llama", DATA["eva"](r=3), sgd, seeds=9))
     again.load_folder(tmp_path)
     assert torch.equal(logits(again, batch), tuned)
     plain = built(CausalLM("tiny://llama", Full(), sgd))
@@ -277,7 +277,7 @@ def test_a_model_that_was_built_without_rows_is_not_trained(sgd, fit, loader, na
 
 
 def test_rows_that_cannot_be_read_apart_are_refused(sgd, fit, loader):
-    with pytest.raises(UserError, match="evaluation_loader"):
+    with pytest.raises(UserError, match="PeftLora looks at training rows"):
         fit(CausalLM("tiny://llama", DATA["eva"](), sgd), iter(loader(4)), max_steps=1, max_epochs=-1)
 
 

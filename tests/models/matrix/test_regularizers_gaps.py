@@ -43,6 +43,12 @@ def test_a_step_without_supervised_tokens_moves_nothing(row):
     assert all(torch.equal(value, start[name]) for name, value in found.module.trainable_state().items())
 
 
+def test_freelb_forgets_what_a_step_without_tokens_embedded():
+    method = FreeLB()
+    run(tuner("lm", [method]), batches(False, False))
+    assert not method.deltas
+
+
 @decoders
 def test_a_micro_batch_without_supervised_tokens_adds_nothing(row):
     alone, beside = (run(of(row, "lm"), batches(*halves), len(halves)) for halves in ([True], [True, False]))
