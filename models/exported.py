@@ -13,7 +13,7 @@ from ..contracts.errors import UserError
 from ..contracts.uri import resolve
 from .adapters.adapter import Adapter
 from .backbone import Loading
-from .checkpoint_folder import require_files, stored_manifest, write_manifest
+from .checkpoint_folder import NAME, require_files, stored_manifest, write_manifest
 from .finetuner import FineTuner
 from .generative import Generative
 from .headed_encoder import HeadedEncoder
@@ -91,6 +91,12 @@ def load_exported(
         UserError: no such folder, another class, or weights that are not those that were written.
     """
     path = Path(folder).expanduser()
+    if not (path / NAME).is_file() and (path / "config.json").is_file():
+        raise UserError(
+            f"{path} is a plain folder of Hugging Face without a head of finelab (it has no {NAME}), as an exported "
+            "language model is: load it with transformers, AutoModelForCausalLM.from_pretrained(FOLDER), or "
+            "AutoModelForSeq2SeqLM where it is an encoder-decoder, and AutoTokenizer."
+        )
     manifest = stored_manifest(path)
     if "exported" not in manifest:
         raise UserError(f"{path} is a checkpoint of a run and no exported model; finelab export --run RUN makes one.")

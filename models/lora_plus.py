@@ -1,5 +1,7 @@
 """LoRA+: the factor that starts at zero learns faster (Hayou, Ghosh and Yu, ICML 2024, arXiv:2402.12354)."""
 
+import math
+
 from torch import nn
 
 from ..contracts.errors import UserError
@@ -25,7 +27,7 @@ class LoraPlus(LearningRate):
     """
 
     def __init__(self, ratio: float = 16.0) -> None:
-        if ratio < 1:
+        if not 1 <= ratio < math.inf:
             raise UserError(
                 f"model.learning_rates: LoraPlus got ratio={ratio}; it says how many times faster B learns than A and "
                 "is at least 1, e.g. 16."

@@ -31,6 +31,7 @@ from ..contracts.run import Run, RunPlace, create_run
 from ..contracts.seeds import Seeds
 from ..models.finetuner import FineTuner
 from . import allowlist
+from .class_changes import fresh_arguments
 from .errors import explain, reason_of
 from .invocation import WEIGHTS, Invocation
 from .links import all_seeds, data_seed, label_names, revision_of
@@ -134,7 +135,8 @@ class FinelabCLI(LightningCLI):
             parser.link_arguments("data", "model.init_args.labels", compute_fn=label_names, apply_on="instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
+        with fresh_arguments():
+            self.config = parser.parse_args(args)
 
     def _set_seed(self) -> None:
         """Nothing to do: every draw has a seed of its own, derived from ``seeds``."""

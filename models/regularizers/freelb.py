@@ -1,5 +1,6 @@
 """FreeLB: adversarial embeddings whose ascent passes all train (Zhu et al., ICLR 2020, arXiv:1909.11764)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,8 @@ class FreeLB(Regularizer):
     """
 
     def __init__(self, steps: int = 3, step_size: float = 0.1, init: float = 0.1, epsilon: float | None = 0.3) -> None:
-        if steps < 1 or step_size < 0 or init < 0 or (epsilon is not None and epsilon <= 0):
+        sizes = (step_size, init, *([] if epsilon is None else [epsilon]))
+        if steps < 1 or not all(0 <= size < math.inf for size in sizes) or epsilon == 0:
             raise UserError(
                 f"FreeLB(steps={steps}, step_size={step_size}, init={init}, epsilon={epsilon}): it takes one pass or "
                 "more, a step_size and an init of 0 or more, and an epsilon above 0 (or null for no projection)."

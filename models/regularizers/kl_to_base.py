@@ -4,6 +4,7 @@ As learning without forgetting on the new task's own text (Li and Hoiem, ECCV 20
 distribution of a language model and no temperature.
 """
 
+import math
 from typing import Literal
 
 from torch import nn
@@ -39,7 +40,7 @@ class KLToBase(Regularizer):
     """
 
     def __init__(self, weight: float = 0.05, direction: Literal["forward", "reverse"] = "forward") -> None:
-        if weight < 0 or direction not in ("forward", "reverse"):
+        if not 0 <= weight < math.inf or direction not in ("forward", "reverse"):
             raise UserError(
                 f"model.regularizers: KLToBase(weight={weight}, direction={direction!r}) is no penalty; weight is 0 or "
                 "more, and direction is forward, KL(base || tuned), or reverse, KL(tuned || base)."

@@ -1,5 +1,6 @@
 """L2-SP: a pull towards the pretrained weights (Li, Grandvalet and Davoine, ICML 2018, arXiv:1802.01483)."""
 
+import math
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -56,6 +57,11 @@ class L2SP(Regularizer):
     def __init__(self, weight: float = 0.01, head_weight: float | None = None) -> None:
         self.weight = weight
         self.head_weight = weight if head_weight is None else head_weight
+        if not (0 <= self.weight < math.inf and 0 <= self.head_weight < math.inf):
+            raise UserError(
+                f"model.regularizers: L2SP(weight={weight}, head_weight={head_weight}): below 0 it would push the "
+                "weights away from where they started; use numbers of 0 or more."
+            )
 
     def attach(self, model: nn.Module) -> None:
         if not self.weight and not self.head_weight:

@@ -1,5 +1,7 @@
 """NEFTune: noise on the input embeddings (Jain et al., ICLR 2024, arXiv:2310.05914)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +36,7 @@ class NEFTune(Regularizer):
     """
 
     def __init__(self, alpha: float = 5.0, hf_compat: bool = False) -> None:
-        if alpha < 0:
+        if not 0 <= alpha < math.inf:
             raise UserError(f"NEFTune(alpha={alpha}): alpha is the size of the noise; set it to 0 or more, e.g. 5.")
         self.alpha, self.hf_compat = alpha, hf_compat
         self.text: EmbeddedText | None = None

@@ -1,5 +1,7 @@
 """R-Drop: two dropout masks should predict alike (Liang, Wu et al., NeurIPS 2021, arXiv:2106.14448)."""
 
+import math
+
 from torch import nn
 
 from ...contracts.errors import UserError
@@ -33,8 +35,11 @@ class RDrop(Regularizer):
     """
 
     def __init__(self, weight: float = 1.0) -> None:
-        if weight < 0:
-            raise UserError(f"model.regularizers: RDrop(weight={weight}) would push two forwards apart; use 0 or more.")
+        if not 0 <= weight < math.inf:
+            raise UserError(
+                f"model.regularizers: RDrop(weight={weight}): below 0 it would push two forwards apart; use a number "
+                "of 0 or more."
+            )
         self.weight = weight
         self.unproven = False
 

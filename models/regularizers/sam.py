@@ -1,6 +1,7 @@
 """SAM and ASAM: the gradient at the worst point nearby (Foret et al., ICLR 2021, arXiv:2010.01412; Kwon et al.,
 ICML 2021, arXiv:2102.11600; on language models Bahri, Mobahi and Tay, ACL 2022, arXiv:2110.08529)."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -41,7 +42,7 @@ class SAM(Regularizer):
     """
 
     def __init__(self, rho: float = 0.05, adaptive: bool = False, eta: float = 0.01) -> None:
-        if rho < 0 or eta < 0:
+        if not (0 <= rho < math.inf and 0 <= eta < math.inf):
             raise UserError(f"model.regularizers: SAM(rho={rho}, eta={eta}): both are sizes; set them to 0 or more.")
         self.rho, self.adaptive, self.eta = rho, adaptive, eta
         self.scaled: set[int] = set()

@@ -170,6 +170,12 @@ def test_other_weights_than_were_written_are_refused(classifier, here):
         load_exported(classifier / "checkpoints" / "best")
 
 
+def test_an_exported_language_model_is_read_by_transformers(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="AutoModelForCausalLM.*AutoModelForSeq2SeqLM"):
+        Exported(tmp_path)
+
+
 def test_a_folder_cannot_name_code(classifier, here):
     assert export(classifier, here / "out") == 0
     file = here / "out" / "finelab.json"
