@@ -7,7 +7,6 @@ installed := $(VENV)/.installed
 demo := $(VENV)/.installed-demo
 dev := $(VENV)/.installed-dev
 bench := $(VENV)/.installed-bench
-packages := contracts models data callbacks scripts configs
 
 .PHONY: demo test test-all lint format tensorboard clean
 

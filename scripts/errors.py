@@ -242,6 +242,10 @@ RENDERERS: dict[str, Callable[[Fault, Invocation], str]] = {
 }
 
 
+REASON = re.compile(r"- (.+(?:\n(?! *(?:- |Subtypes:|Errors:)).+)*)")
+"""One type's refusal, with the lines that belong to it."""
+OTHER_TYPES = ("Expected a <class", "Import path", "Does not validate")
+"""What is said of types that are not meant: parsing has found the class already."""
 OURS = {"finelab", "peft"}
 PARSERS = {"jsonargparse", "lightning", "lightning_fabric"}
 
@@ -275,6 +279,7 @@ def explain_building(error: BaseException, invocation: Invocation) -> str:
     message = str(error)
     if "Errors:" in message:  # of every type that was tried; what was given follows at length
         tried = message.partition("Errors:")[2].partition("Given value")[0]
-        message = "; ".join(line for line in re.findall(r"- (.+)", tried) if not line.startswith("Expected a <class"))
+        reasons = [reason for reason in re.findall(REASON, tried) if not reason.startswith(OTHER_TYPES)]
+        message = "; ".join(reasons) or tried
     configs = " and ".join(map(str, invocation.configs)) or "The command line"
     return f"{configs} can be read, but what it describes cannot be built: {' '.join(message.split())}"

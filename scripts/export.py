@@ -4,8 +4,8 @@ What is compared are the logits of the run's model before the merge and those of
 new folder, both in eval mode and on the CPU, at the supervised positions. Their largest difference must be small beside
 the largest logit, and beside what tuning has changed of the base's logits, so that a folder without the tuning is never
 written. Merging LoRA was seen to change the logits by rounding, relative to the largest one, by up to 2e-6 in float32,
-4e-3 in float16 and 4e-2 in bfloat16 (tiny models, MiniLM, and a small language model; the largest
-for a head of a few steps, whose logits are small). The default tolerances lie above that.
+4e-3 in float16 and 4e-2 in bfloat16 (tiny models, MiniLM and a small language model; most under a head of a few steps,
+whose logits are small). The default tolerances lie above that.
 """
 
 import os

@@ -93,3 +93,14 @@ def test_what_our_own_constructors_refuse_is_a_paragraph(config, refused):
         "fit", "-c", config(), "--model.schedule", "finelab.models.WarmupLinear", "--model.schedule.warmup", "2"
     )
     assert "cannot be built" in paragraph and "warmup is a share" in paragraph
+
+
+def test_a_package_that_a_method_needs_is_named(config, refused, here, monkeypatch):
+    """Two types are tried for ``model.adapter``, and the other's refusal says nothing."""
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    content = yaml.safe_load(config().read_text())
+    adapter = {"class_path": "peft.AdamssConfig", "init_args": {"r": 4, "target_modules": ["query"]}}
+    content["model"]["init_args"]["adapter"] = adapter
+    (here / "own.yaml").write_text(yaml.safe_dump(content))
+    paragraph = refused("fit", "-c", "own.yaml")
+    assert "'peft.AdamssConfig': scikit-learn is required" in paragraph and "Adapter" not in paragraph
