@@ -14,7 +14,7 @@ BACKWARD = {"Full": 2, "LoRA": 1}
 """In forwards."""
 
 LIMIT = 1.10
-"""Measured over theoretical ratio above which a reason is due."""
+"""Measured over theoretical ratio above which a reason is due; and one over it, below which one is due as well."""
 
 
 @dataclass(frozen=True)
@@ -125,5 +125,14 @@ COSTS = {
         forwards=2,
         backwards=2,
         memory="a copy of the gradient; the window's batches, and their embedded text twice",
+        beside="in each pass a copy and a sum of the gradient of every trainable weight, the delta's scatter into the "
+        "embedded text and its gradient's gather, and norms over each sequence",
     ),
 }
+
+
+def outside(wall: float, theory: float) -> str:
+    """On which side of the limits a ratio is; empty within them."""
+    if wall > LIMIT * theory:
+        return "above"
+    return "below" if wall < theory / LIMIT else ""

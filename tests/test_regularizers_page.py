@@ -47,12 +47,34 @@ def test_theory(script):
     assert {found[name] for name in ("NEFTune", "Mixout", "L2SP", "LabelSmoothing", "ChildTuning (F)")} == {(1.0, 1.0)}
 
 
-def test_what_is_above_the_limit_is_bold_and_has_a_reason(script):
-    arms = {"L2SP": {"wall": 1.3, "cpu": 1.31, "theory": 1.0}, "SAM": {"wall": 2.15, "cpu": 1.9, "theory": 2.0}}
-    results = {"tiny": {"arms": arms}}
-    assert "| L2SP | **1.30** of 1.00 |" in script.measured(results)
-    assert "| SAM | 2.15 [1.90] of 2.00 |" in script.measured(results)
-    assert script.why(results) == f"- `L2SP` (tiny): {script.COSTS['L2SP'].beside}.\n"
+def arm(wall, theory, low, high):
+    return {"wall": wall, "cpu": wall, "theory": theory, "wall_range": [low, high]}
+
+
+def test_what_is_outside_the_limits_is_bold_and_has_a_reason(script):
+    arms = {
+        "L2SP": arm(1.3, 1.0, 1.2, 1.4),
+        "NEFTune": arm(0.8, 1.0, 0.75, 0.85),
+        "SAM": arm(1.7, 2.0, 1.6, 1.75) | {"cpu": 1.9},
+        "RDrop": arm(2.15, 2.0, 2.1, 2.19),
+        "FreeLB": arm(3.5, 3.0, 3.1, 4.0),
+        "plain again": arm(1.2, 1.0, 1.15, 1.3),
+    }
+    results = {"tiny": {"rounds": 3, "arms": arms}}
+    table = script.measured(results)
+    for row in ("| L2SP | **1.30** of 1.00 |", "| NEFTune | **0.80** of 1.00 |", "| SAM | **1.70** [1.90] of 2.00 |"):
+        assert row in table
+    assert "| RDrop | 2.15 of 2.00 |" in table
+    reasons = script.why(results)
+    assert f"- `L2SP` above (tiny): {script.COSTS['L2SP'].beside}.\n" in reasons
+    assert "- `NEFTune` below (tiny): in every round, which no cost explains: to be measured again.\n" in reasons
+    assert "- `SAM` below (tiny): in every round: the update" in reasons
+    assert "- `FreeLB` above (tiny): not decided, the rounds go from 3.10 to 4.00.\n" in reasons
+    assert "- `plain again` above (tiny): in every round: the machine was not quiet" in reasons
+    assert "RDrop" not in reasons
+    results["tiny"]["rounds"] = 1
+    assert reasons.count("\n") == 5
+    assert "- `L2SP` above (tiny): a single round" in script.why(results)
 
 
 def names():
