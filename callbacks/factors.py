@@ -1,10 +1,16 @@
 """What a run varies, as a short flat table: the columns of TensorBoard's HParams view and the title of a card."""
 
+import dataclasses
+import importlib
+import inspect
+import json
 from typing import Any
 
 Scalar = bool | int | float | str
 SHOWN_OF_LONG_ADAPTERS = ("alpha", "dropout", "target_modules")
 LONG = 6
+FILLED_IN = ("runtime_config", "loftq_config")
+"""Sections of peft.LoraConfig that the parser writes out where nobody gave them."""
 
 
 def factors(config: dict[str, Any]) -> dict[str, Scalar]:
@@ -37,11 +43,38 @@ def factors(config: dict[str, Any]) -> dict[str, Scalar]:
 
 
 def method(config: dict[str, Any]) -> str:
-    """E.g. ``LoraConfig r=8 + RDrop + L2SP``."""
+    """What trains, with the settings that are not at their defaults, e.g. ``Lora r=8 use_dora=True + RDrop``."""
     model = config.get("model", {}).get("init_args", {})
-    rank = init_args(model.get("adapter")).get("r")
-    adapter = class_name(model.get("adapter")).removesuffix("Config") + (f" r={rank}" if rank else "")
-    return " + ".join(part for part in (adapter, *regularizer_names(config)) if part)
+    adapter, rank = model.get("adapter"), init_args(model.get("adapter")).get("r")
+    own = {key: value for key, value in changed(adapter).items() if not key.endswith(SHOWN_OF_LONG_ADAPTERS)}
+    parts = [titled(class_name(adapter).removesuffix("Config"), ({"r": rank} if rank else {}) | own)]
+    for key in ("regularizers", "learning_rates"):
+        parts += [titled(class_name(entry), changed(entry)) for entry in model.get(key) or []]
+    return " + ".join(part for part in parts if part)
+
+
+def titled(name: str, settings: dict[str, Any]) -> str:
+    return " ".join([name, *(f"{key}={value}" for key, value in settings.items() if isinstance(value, Scalar))])
+
+
+def described(entry: Any) -> dict[str, Any]:
+    """A class of a configuration, and its settings that are not at their defaults, as JSON has them."""
+    return {"class": entry["class_path"], "settings": json.loads(json.dumps(changed(entry)), parse_constant=str)}
+
+
+def changed(entry: Any) -> dict[str, Any]:
+    """The arguments that are not at their defaults."""
+    arguments = init_args(entry)
+    module, _, name = entry["class_path"].rpartition(".") if arguments else ("", "", "")
+    if not module:
+        return {}
+    cls = getattr(importlib.import_module(module), name)
+    usual = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()}
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        if field.default_factory is not dataclasses.MISSING:
+            usual[field.name] = field.default_factory()
+    skipped = [key for key in FILLED_IN if key == "runtime_config" or arguments.get("init_lora_weights") != "loftq"]
+    return {k: v for k, v in arguments.items() if k not in skipped and v != usual.get(k, inspect.Parameter.empty)}
 
 
 def trained_share(trainable: int, total: int) -> str:

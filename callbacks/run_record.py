@@ -19,7 +19,7 @@ from ..models.window import Consumed
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
 from .evaluation import data_of, finetuner, trial_batches
-from .factors import statement, trained_share
+from .factors import class_name, described, statement, trained_share
 from .history import History
 from .order_digest import OrderDigest
 from .results import Results
@@ -63,7 +63,8 @@ class RunRecord(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         tuner = finetuner(pl_module)
-        rank_zero_info(f"Training {trained_share(*tuner.parameter_counts())}; {statement(adapter_summary(tuner))}.")
+        said = statement(adapter_summary(tuner, self.run.config))
+        rank_zero_info(f"Training {trained_share(*tuner.parameter_counts())}; {said}.")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._data = data_summary(data_of(trainer))
@@ -107,7 +108,9 @@ class RunRecord(Callback):
             config_digest=config_digest(self.run.config),
             base=tuner.base,
             parameters={"trainable": trainable, "total": total},
-            adapter=adapter_summary(tuner),
+            adapter=adapter_summary(tuner, self.run.config),
+            regularizers=configured(self.run.config, "regularizers"),
+            learning_rates=configured(self.run.config, "learning_rates"),
             data=self._data | consumption(tuner.consumed),
             metrics=metrics if status == "finished" else finite_only(metrics),
             best=self._best(trainer),
@@ -150,9 +153,15 @@ class RunRecord(Callback):
         return notes
 
 
-def adapter_summary(tuner: FineTuner) -> dict[str, Any]:
-    adapter = tuner.adapter
-    return {"name": type(adapter).__name__, "merges": adapter.merges, "base_is": adapter.base_is}
+def adapter_summary(tuner: FineTuner, config: dict[str, Any]) -> dict[str, Any]:
+    """By the class that the user named, which tells PEFT's methods apart; without a configuration by our own."""
+    adapter, entry = tuner.adapter, config.get("model", {}).get("init_args", {}).get("adapter")
+    said = {"name": class_name(entry), **described(entry)} if class_name(entry) else {"name": type(adapter).__name__}
+    return said | {"merges": adapter.merges, "base_is": adapter.base_is}
+
+
+def configured(config: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    return [described(entry) for entry in config.get("model", {}).get("init_args", {}).get(key) or []]
 
 
 def config_digest(config: dict[str, Any]) -> str:

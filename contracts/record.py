@@ -93,7 +93,8 @@ class Record:
         config_digest: of the resolved configuration without the ``run`` key.
         base: the base as the configuration names it.
         parameters: ``trainable`` and ``total``.
-        adapter: its ``name``, whether it ``merges``, and ``base_is``: off, start or lost.
+        adapter: its ``name``, whether it ``merges``, and ``base_is``: off, start or lost; of a configured run also its
+            ``class`` and the ``settings`` that are not at their defaults.
         data: ``fingerprint``, and of the data report what fits on a page; of a mixture also ``source_names``, which
             source_id is an index into, and ``consumed``, source -> rows and supervised_tokens trained on.
         metrics: split -> before and after. Of several sets ``validation`` and ``test`` are over all tokens of those
@@ -110,6 +111,8 @@ class Record:
         hardware: processor, cores, accelerators, ranks.
         notes: what a reader has to know, e.g. why a reference is missing.
         error: exception class and message of a failed run.
+        regularizers: ``class`` and ``settings`` of each, in order.
+        learning_rates: the same.
     """
 
     status: Literal["finished", "failed", "interrupted"]
@@ -132,6 +135,8 @@ class Record:
     hardware: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     error: dict[str, str] | None = None
+    regularizers: list[dict[str, Any]] = field(default_factory=list)
+    learning_rates: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
 

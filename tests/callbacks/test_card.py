@@ -151,6 +151,28 @@ def test_factors_are_flat_and_short(run) -> None:
     assert factors({}) == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "settings", "title"),
+    [
+        ("peft.IA3Config", {"task_type": None}, "IA3"),
+        ("peft.LoraConfig", {"r": 8, "use_dora": True}, "Lora r=8 use_dora=True"),
+        ("peft.LoraConfig", {"r": 8, "init_lora_weights": "pissa"}, "Lora r=8 init_lora_weights=pissa"),
+        ("peft.LoraConfig", {"r": 4, "lora_alpha": 16, "loftq_config": {"loftq_bits": 4}}, "Lora r=4"),
+        ("finelab.models.adapters.TopLayers", {"k": 3}, "TopLayers k=3"),
+    ],
+    ids=str,
+)
+def test_the_title_says_what_trains(path, settings, title) -> None:
+    """By the class that was named and what was changed of it, each regularizer and learning rate included."""
+    model = {
+        "adapter": {"class_path": path, "init_args": settings},
+        "regularizers": [{"class_path": "finelab.models.regularizers.RDrop", "init_args": {"weight": 0.5}}],
+        "learning_rates": [{"class_path": "finelab.models.LayerDecay", "init_args": {"rate": 0.95}}],
+    }
+    found = method({"model": {"init_args": model}})
+    assert found == f"{title} + RDrop weight=0.5 + LayerDecay"
+
+
 def test_learning_rates_are_factors(run) -> None:
     rules = [{"class_path": "finelab.models.LayerDecay", "init_args": {"rate": 0.9}}]
     model = run.config["model"]["init_args"] | {"learning_rates": rules}

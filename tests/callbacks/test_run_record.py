@@ -96,7 +96,9 @@ def test_it_says_what_trains_before_it_trains(fit, classifier, data, run_of, cap
     with caplog.at_level("INFO"):
         fit(classifier(), data(), standard_callbacks(run))
     record = read_record(run.directory)
-    assert record.adapter == {"name": "PeftLora", "merges": True, "base_is": "off"}
+    settings = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.1}
+    named = {"name": "LoraConfig", "class": "peft.LoraConfig", "settings": settings}
+    assert record.adapter == named | {"merges": True, "base_is": "off"}
     line = next(message for message in caplog.messages if message.startswith("Training "))
     assert f"Training {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters" in line
-    assert line.endswith("PeftLora merges into plain weights; switched off it is the base.")
+    assert line.endswith("LoraConfig merges into plain weights; switched off it is the base.")

@@ -32,6 +32,13 @@ def test_learning_rates_are_a_list(config, here, capsys):
     words = ["fit", "-c", str(config()), *DECAY, *PLUS, "--run.name", "one", "--trainer.max_steps", "2"]
     assert main(words) == 0, capsys.readouterr().err
     assert "rate: 0.9" in (here / "runs" / "one" / "config.yaml").read_text()
+    record = read_record(here / "runs" / "one")
+    assert record.learning_rates[0] == {"class": "finelab.models.LayerDecay", "settings": {"rate": 0.9}}
+    assert record.learning_rates[1] == {"class": "finelab.models.LoraPlus", "settings": {"ratio": 4.0}}
+    assert [entry["class"] for entry in record.regularizers] == ["finelab.models.regularizers.L2SP"]
+    settings = {"r": 2, "target_modules": "all-linear"}
+    assert (record.adapter["name"], record.adapter["class"]) == ("LoraConfig", "peft.LoraConfig")
+    assert record.adapter["settings"] == settings
 
 
 @pytest.mark.parametrize(
