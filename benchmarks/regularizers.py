@@ -13,6 +13,7 @@ be measured again by itself.
 
 import argparse
 import functools
+import gc
 import json
 import logging
 import os
@@ -101,6 +102,7 @@ def arms(base: str, adapter: str) -> dict[str, Cost | None]:
 
 def train(arm: Any, loader: DataLoader) -> tuple[float, float]:
     """Median wall-clock and processor time of a step, in seconds; the first is not counted."""
+    gc.collect()  # the model of the turn before and its trainer hold each other
     clock = Clock()
     trainer = L.Trainer(
         max_epochs=1,
