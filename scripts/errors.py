@@ -121,6 +121,10 @@ def unknown_option(fault: Fault, invocation: Invocation) -> str:
     if not owner:
         return f"{place.sets()}, but there is no such key."
     names = argument_names(owner)
+    if not names and fault.key in LISTS:
+        return (
+            f"{place.sets()}, but no class stands before it: append one with --{fault.key}+={LISTS[fault.key]}.CLASS."
+        )
     return f"{place.sets()}, but {owner} takes no {option!r}; {nearest(option.split('.')[0], names)}"
 
 

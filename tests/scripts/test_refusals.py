@@ -128,6 +128,10 @@ ON_THE_COMMAND_LINE = {
             "'finelab.models.adapters.Bottleneck'",
         ],
     ),
+    "an option before its regularizer": (
+        ["fit", "--model.regularizers=null", "--model.regularizers.weight=3"],
+        ["--model.regularizers.weight 3", "no class stands before it", "--model.regularizers+="],
+    ),
     "help without a class": (
         ["fit", "--model.regularizers.help"],
         ["--model.regularizers.help finelab.models.regularizers.CLASS"],
@@ -207,3 +211,13 @@ def test_an_unexpected_exception_keeps_its_traceback(config, here, monkeypatch):
     monkeypatch.setattr(lightning_cli, "execute", broken)
     with pytest.raises(ZeroDivisionError):
         main(["fit", "-c", str(config())])
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [("regularizers", "finelab.models.regularizers.SAM"), ("adapter", "finelab.models.adapters.Bottleneck")],
+)
+def test_help_names_a_class_by_the_path_that_is_documented(key, path, here, capsys):
+    assert main(["fit", f"--model.{key}.help", path]) == 0
+    printed = capsys.readouterr().out
+    assert path in printed and f"finelab.models.{path.rpartition('.')[2]}" not in printed
