@@ -68,6 +68,7 @@ class FineTuner(Objective):
         self.model: nn.Module | None = None
         self.loading_notes: tuple[str, ...] = ()
         self.start: dict[str, Tensor] | None = None
+        self.at_start = True
 
     @abstractmethod
     def build(self, backbone: nn.Module) -> nn.Module:
@@ -138,10 +139,34 @@ class FineTuner(Objective):
 
     def keep_start(self) -> None:
         """Keep the backbone's trainable weights, to be called before the first step: without this ``as_base`` cannot
-        find a base that is the start. Costs a copy of them, on the CPU until it is read."""
-        if self.adapter.base_is == "start" and self.start is None:
-            trained = self.adapted.named_parameters()
-            self.start = {name: p.detach().cpu().clone() for name, p in trained if p.requires_grad}
+        find a base that is the start. Costs a copy of them on the CPU. Loading weights does it first, in case.
+
+        Raises:
+            UserError: other weights are there already.
+        """
+        if self.adapter.base_is != "start" or self.start is not None:
+            return
+        if not self.at_start:
+            raise UserError(
+                f"{type(self).__name__}.keep_start was called after weights were loaded for evaluation or trained, and "
+                f"the base under {type(self.adapter).__name__} is its start, which is gone. Call keep_start first, or "
+                "build the module anew and load the folder before fit."
+            )
+        trained = self.adapted.named_parameters()
+        self.start = {name: p.detach().cpu().clone() for name, p in trained if p.requires_grad}
+
+    def leave_start(self) -> None:
+        """Other weights are about to be loaded; whoever may train from them may ask for the base."""
+        if self.at_start and (self._trainer is None or self._trainer.state.fn == "fit"):
+            self.keep_start()
+        self.at_start = False
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.leave_start()
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self.at_start = False
 
     @contextmanager
     def as_base(self) -> Iterator[None]:
@@ -162,8 +187,11 @@ class FineTuner(Objective):
         start, named = self.start, dict(self.adapted.named_parameters())
         parameters = {name: named[name] for name in start}
         tuned = {name: p.data for name, p in parameters.items()}
+        every_step = any(regularizer.reads_base for regularizer in self.regularizers)
         for name, p in parameters.items():
-            p.data = start[name] = start[name].to(p.device)
+            p.data = value = start[name].to(p.device)
+            if every_step:
+                start[name] = value
         try:
             yield
         finally:
@@ -205,7 +233,10 @@ class FineTuner(Objective):
         """
         self.configure_model()
         read_manifest(folder, self.manifest())
+        self.leave_start()
         self.load_weights(folder)
+        if self.start is not None:
+            self.start |= self.adapter.loaded_start(self.adapted)
 
     def save_weights(self, folder: Path) -> None:
         self.adapter.save(self.adapted, folder)

@@ -77,6 +77,10 @@ class Adapter(ABC):
         """Inside, an adapted backbone computes the base's function; for ``base_is`` off only."""
         raise NotImplementedError(f"{type(self).__name__} cannot be switched off; base_is is {self.base_is}")
 
+    def loaded_start(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Of parameters that start elsewhere since the last ``load``: the start that the folder brought, by name."""
+        return {}
+
     def merge(self, model: nn.Module) -> PreTrainedModel:
         """The plain backbone with what was learned in its weights; the adapted model is of no use afterwards.
 

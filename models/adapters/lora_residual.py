@@ -19,6 +19,9 @@ ADAPTER = "default"
 Start = dict[str, tuple[Tensor, Tensor]]
 """A_0 and B_0 of each layer."""
 
+EMBEDDINGS = {".lora_embedding_A": 0, ".lora_embedding_B": 1}
+"""An embedding's factors, which start as in plain LoRA whatever the init, and the axis of their rank."""
+
 
 def layers_of(model: nn.Module) -> dict[str, LoraLayer]:
     return {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer) and len(layer.lora_A)}
@@ -54,12 +57,14 @@ def scaled(alpha: float, factor: float) -> Any:
 
 
 def joined(state: dict[str, Tensor], start: Start) -> dict[str, Tensor]:
-    """PEFT's state of an adapter with the start appended as further ranks of the opposite sign."""
+    """PEFT's state of an adapter with the start appended as ranks of the opposite sign; an embedding gets zeros."""
     state = dict(state)
     for name, (a, b) in start.items():
         own_a, own_b = state[f"{name}.lora_A.weight"], state[f"{name}.lora_B.weight"]
         state[f"{name}.lora_A.weight"] = torch.cat([own_a, a.to(own_a)])
         state[f"{name}.lora_B.weight"] = torch.cat([own_b, -b.to(own_b)], dim=1)
+    for key, axis in embeddings_in(state).items():
+        state[key] = torch.cat([state[key], torch.zeros_like(state[key])], dim=axis)
     return state
 
 
@@ -72,7 +77,13 @@ def parted(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Start]:
         rank = len(a) // 2
         state[key], state[f"{name}.lora_B.weight"] = a[:rank].clone(), b[:, :rank].clone()
         start[name] = a[rank:].clone(), -b[:, rank:]
+    for key, axis in embeddings_in(state).items():
+        state[key] = state[key].chunk(2, dim=axis)[0].clone()
     return state, start
+
+
+def embeddings_in(state: dict[str, Tensor]) -> dict[str, int]:
+    return {key: axis for key in state for ending, axis in EMBEDDINGS.items() if key.endswith(ending)}
 
 
 @torch.no_grad()

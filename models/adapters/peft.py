@@ -16,6 +16,7 @@ from peft import (
     PeftType,
     TaskType,
     get_peft_model,
+    get_peft_model_state_dict,
     load_peft_weights,
     set_peft_model_state_dict,
 )
@@ -135,19 +136,14 @@ class Peft(Adapter):
 
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
-        model.save_pretrained(str(folder))
+        model.save_pretrained(str(folder), save_embedding_layers="auto" if grown_vocabulary(model) else False)
 
     def load(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
         self.require_same(model, folder)
-        loaded = set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"))
-        trained = {name for name, p in model.named_parameters() if p.requires_grad}
-        missing = sorted(trained.intersection(loaded.missing_keys))
-        if missing and not model.active_peft_config.is_prompt_learning:  # PEFT sets a prompt after its report
-            raise UserError(
-                f"{folder / WEIGHTS_FILE} lacks {len(missing)} of the {len(trained)} tensors that this adapter trains "
-                f"({missing[0]} first), and a model without them would be another one. Write the folder anew."
-            )
+        state = load_peft_weights(str(folder), device="cpu")
+        require_all(model, state, folder)
+        set_peft_model_state_dict(model, state)
 
     def kept(self, model: PeftModel) -> PeftConfig:
         """The configuration that a folder holds."""
@@ -172,6 +168,25 @@ class Peft(Adapter):
                     f"{folder} was written by another adapter: its {key} is {shortened(stored[key])} and this "
                     f"one's is {shortened(wanted[key])}. Load it with the config.yaml of its own run."
                 )
+
+
+def grown_vocabulary(model: PeftModel) -> bool:
+    """Whether the base has more rows than its files, so that a reader of the folder cannot take them from there."""
+    config = model.get_base_model().config
+    original = type(config).from_pretrained(config.name_or_path, revision=vars(config).get("_commit_hash"))
+    return original.vocab_size != config.vocab_size
+
+
+def require_all(model: PeftModel, state: dict[str, Tensor], folder: Path) -> None:
+    """Raises:
+    UserError: a tensor is missing that this adapter would save; PEFT keeps what the model has there, in silence.
+    """
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+    if missing := sorted(wanted - state.keys()):
+        raise UserError(
+            f"{folder / WEIGHTS_FILE} lacks {len(missing)} of the {len(wanted)} tensors that this adapter saves "
+            f"({missing[0]} first), and a model without them would be another one. Write the folder anew."
+        )
 
 
 def task_of(backbone: PreTrainedModel) -> TaskType:

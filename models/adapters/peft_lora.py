@@ -14,9 +14,9 @@ from ..regularizers.regularizer import Regularizer, Survey
 from .adapter import BaseIs
 from .kasa import Kasa
 from .lora_data import init_of, learns_from_data, look, with_named_layers, with_own_section
-from .lora_residual import Start, doubled, factors, joined, layers_of, move_start, parted, start_of
+from .lora_residual import ADAPTER, Start, doubled, factors, joined, layers_of, move_start, parted, start_of
 from .monteclora import Monteclora
-from .peft import Peft, task_of
+from .peft import Peft, require_all, task_of
 
 RESIDUAL = ("pissa", "olora", "corda", "lora_ga")
 """Inits that move principal parts of W into the factors: W <- W - s B_0 A_0, so that step 0 is the base."""
@@ -121,14 +121,23 @@ class PeftLora(Peft):
         assert isinstance(model, PeftModel)
         self.require_same(model, folder)
         state = load_peft_weights(str(folder), device="cpu")
+        if init_of(self.config) == "eva":
+            self.take_ranks(model, state)
+        require_all(model, state, folder)
         if self.residual:
             state, start = parted(state)
             move_start(model, self.start, start, scale_last=init_of(self.config) == "lora_ga")
             self.start = start
-        elif init_of(self.config) == "eva":
-            self.take_ranks(model, state)
         set_peft_model_state_dict(model, state)
         self.knows_its_start = True
+
+    def loaded_start(self, model: nn.Module) -> dict[str, Tensor]:
+        pairs = [
+            (f"{name}.lora_{part}.{ADAPTER}.weight", start)
+            for name, pair in self.start.items()
+            for part, start in zip("AB", pair, strict=True)
+        ]
+        return dict(pairs)
 
     def take_ranks(self, model: PeftModel, state: dict[str, Tensor]) -> None:
         """Of a folder, where EVA has shared out the ranks otherwise."""

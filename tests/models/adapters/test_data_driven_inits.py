@@ -16,6 +16,7 @@ from finelab.models import CausalLM, MultipleChoice, Seq2SeqLM, SequenceClassifi
 from finelab.models.adapters import Full
 from finelab.models.adapters.lora_data import padded_together
 from finelab.models.backbone import Loading, load
+from finelab.models.regularizers import KLToBase
 
 from .. import made_up_targets
 
@@ -37,6 +38,7 @@ RESIDUAL = {
     "pissa": lambda **o: lora("pissa", **o),
     "pissa_niter_2": lambda **o: lora("pissa_niter_2", **o),
     "olora": lambda **o: lora("olora", **o),
+    "pissa_embedding": lambda **o: lora("pissa", **{"target_modules": [*LAYERS, "embed_tokens"]} | o),
     **{name: make for name, make in DATA.items() if name != "eva"},
 }
 every_data = pytest.mark.parametrize("name", DATA)
@@ -182,13 +184,17 @@ def test_a_folder_of_a_residual_init_fits_the_original_base(tmp_path, train, bat
     assert torch.equal(logits(again, batch), tuned)
     for key, parameter in again.named_parameters():
         assert torch.equal(parameter, dict(module.named_parameters())[key]), key
-    other = built(CausalLM("tiny://llama", RESIDUAL[name](), sgd, seeds=9))
+    base = logits(built(CausalLM("tiny://llama", Full(), sgd)), batch)
+    other = built(CausalLM("tiny://llama", RESIDUAL[name](), sgd, [KLToBase(0.1)], seeds=9))
     other.load_folder(tmp_path)
+    for reader in (again, other):
+        reader.keep_start()
+        with reader.as_base():
+            assert (logits(reader, batch) - base).abs().max() < 1e-6
     assert (logits(other, batch) - tuned).abs().max() < 1e-6
     plain = built(CausalLM("tiny://llama", Full(), sgd))
     plain.model = plain.build(PeftModel.from_pretrained(load("tiny://llama", "causal_lm", Loading()).model, tmp_path))
     assert (logits(plain, batch) - tuned).abs().max() < 1e-6
-    base = logits(built(CausalLM("tiny://llama", Full(), sgd)), batch)
     assert (tuned - base).abs().max() > 1e-3
 
 

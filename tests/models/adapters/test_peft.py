@@ -137,15 +137,38 @@ def test_the_bridge_is_found_by_the_type():
     assert as_adapter(own) is own
 
 
-def test_a_folder_that_lacks_trained_weights_is_refused(tmp_path):
-    config = IA3Config(target_modules=["q_proj", "up_proj"], feedforward_modules=["up_proj"])
-    module = CAUSAL.module(config)
+FEW = {
+    "IA3": IA3Config(target_modules=["q_proj", "up_proj"], feedforward_modules=["up_proj"]),
+    "LoRA": LoraConfig(target_modules=["q_proj"]),
+    "PiSSA": LoraConfig(target_modules=["q_proj"], init_lora_weights="pissa"),
+}
+"""Four tensors each."""
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_folder_that_lacks_trained_weights_is_refused(tmp_path, name):
+    module = CAUSAL.module(FEW[name])
     module.configure_model()
     module.adapter.save(module.adapted, tmp_path)
     state = load_file(tmp_path / WEIGHTS_FILE)
-    save_file(dict(list(state.items())[1:]), tmp_path / WEIGHTS_FILE)
-    with pytest.raises(UserError, match="lacks 1 of the 4 tensors"):
-        module.adapter.load(module.adapted, tmp_path)
+    before = outputs(CAUSAL, module.adapted)
+    renamed = {key.replace("self_attn", "attention").replace("mlp", "feed_forward"): x for key, x in state.items()}
+    for damaged, missing in ((dict(list(state.items())[1:]), 1), (dict(list(state.items())[::2]), 2), (renamed, 4)):
+        save_file(damaged, tmp_path / WEIGHTS_FILE)
+        with pytest.raises(UserError, match=f"lacks {missing} of the 4 tensors"):
+            module.adapter.load(module.adapted, tmp_path)
+    assert torch.equal(outputs(CAUSAL, module.adapted), before)
+
+
+def test_the_bases_own_embedding_is_not_saved(tmp_path):
+    """A grown one is: the reader's base has fewer rows."""
+    for rows, held in ((0, False), (8, True)):
+        backbone = CAUSAL.backbone()
+        if rows:
+            backbone.resize_token_embeddings(backbone.config.vocab_size + rows)
+        adapter = as_adapter(LoraConfig(target_modules=["embed_tokens"]))
+        adapter.save(adapter.adapt(backbone), tmp_path)
+        assert any("base_layer" in key for key in load_file(tmp_path / WEIGHTS_FILE)) == held
 
 
 def test_tied_weights_are_not_merged():
