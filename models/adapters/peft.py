@@ -22,6 +22,7 @@ from peft import (
 )
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -123,9 +124,11 @@ class Peft(Adapter):
             raise UserError(f"model.adapter: {method} cannot be merged into this base: {error}") from error
 
     def undecayed(self, model: nn.Module) -> set[int]:
-        """Rows of an embedding that train: they are the pretrained rows and no update of them."""
-        rows = [layer for layer in model.modules() if isinstance(layer, TrainableTokensLayer)]
-        return {id(p) for layer in rows for p in layer.trainable_tokens_delta.values()}
+        """Rows of an embedding and ``modules_to_save`` that train: they are pretrained and no update of that."""
+        layers = list(model.modules())
+        rows = [layer.trainable_tokens_delta for layer in layers if isinstance(layer, TrainableTokensLayer)]
+        whole = [layer.modules_to_save for layer in layers if isinstance(layer, ModulesToSaveWrapper)]
+        return {id(p) for part in [*rows, *whole] for p in part.parameters()}
 
     def configured(self, backbone: PreTrainedModel) -> PeftConfig:
         """A copy of the configuration with what the base decides filled in."""
@@ -172,7 +175,9 @@ class Peft(Adapter):
 
 def grown_vocabulary(model: PeftModel) -> bool:
     """Whether the base has more rows than its files, so that a reader of the folder cannot take them from there."""
-    config = model.get_base_model().config
+    backbone = model.get_base_model()
+    assert isinstance(backbone, PreTrainedModel)
+    config = backbone.config
     original = type(config).from_pretrained(config.name_or_path, revision=vars(config).get("_commit_hash"))
     return original.vocab_size != config.vocab_size
 

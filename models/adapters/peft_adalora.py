@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.utilities import rank_zero_warn
 from peft import AdaLoraConfig, AdaLoraModel, PeftModel
 from peft.tuners.adalora import AdaLoraLayer
 from torch import Tensor, nn
@@ -102,10 +103,14 @@ class Orthogonality(Regularizer):
 
 
 class RankAllocation(Callback):
-    """Calls PEFT's ``update_and_allocate`` after each update, and keeps what it remembers in the checkpoints."""
+    """Calls PEFT's ``update_and_allocate`` after each update, and keeps what it remembers in the checkpoints.
+
+    PEFT makes the final allocation in step ``total_step - tfinal`` alone and masks by it afterwards. Where that step
+    has no token, it is made in the next one that has; a run that ends before warns.
+    """
 
     def __init__(self) -> None:
-        self.step = 0
+        self.step, self.allocated = 0, False
         self.restored: dict[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -124,6 +129,8 @@ class RankAllocation(Callback):
             remembered = {key: value.to(device) for key, value in self.restored[name].items()}
             setattr(self.tuner.rankallocator, name, remembered)
         self.config.rank_pattern = self.restored.get("rank_pattern")
+        self.allocated = self.restored.get("allocated", False)
+        self.factors = [p for name, p in self.tuner.named_parameters() if p.requires_grad and ".lora_" in name]
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -131,13 +138,25 @@ class RankAllocation(Callback):
         if trainer.global_step == self.step:  # an accumulated batch
             return
         self.step = trainer.global_step
-        if any(p.grad is None for p in self.tuner.parameters() if p.requires_grad):  # a step without a token
+        if any(p.grad is None for p in self.factors):  # a step without a token
             return
-        self.tuner.update_and_allocate(self.step)
+        last = self.config.total_step - self.config.tfinal
+        counted = self.step if self.allocated else min(self.step, last)
+        self.tuner.update_and_allocate(counted)
+        self.allocated = counted >= last
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.allocated:
+            last = self.config.total_step - self.config.tfinal
+            rank_zero_warn(
+                f"AdaLoRA: training ended at optimizer step {trainer.global_step}, and the final allocation is due in "
+                f"the first step with a token from {last} on (total_step - tfinal): the ranks have not come down to "
+                f"target_r={self.config.target_r}. Train longer, or lower model.adapter's total_step."
+            )
 
     def state_dict(self) -> dict[str, Any]:
         allocator = {name: dict(getattr(self.tuner.rankallocator, name)) for name in ALLOCATOR}
-        return allocator | {"rank_pattern": self.config.rank_pattern}
+        return allocator | {"rank_pattern": self.config.rank_pattern, "allocated": self.allocated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.restored = state_dict

@@ -142,7 +142,7 @@ CASES = [
     lora("LoRA, lora_bias", lora_bias=True),
     lora("LoRA, bias=all", bias="all"),
     lora("LoRA, trainable_token_indices", "", trainable_token_indices=SPECIAL),
-    lora("LoRA, modules_to_save", "", modules_to_save=lambda task: task.norms),
+    lora("LoRA, modules_to_save", "", modules_to_save=lambda task: [*task.norms, task.down]),
     lora(
         "LoRA, target_parameters",
         "",

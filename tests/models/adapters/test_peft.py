@@ -7,7 +7,7 @@ import functools
 
 import pytest
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, PolyConfig, XLoraConfig
+from peft import DeloraConfig, HRAConfig, IA3Config, LoraConfig, PeftModel, PolyConfig, XLoraConfig
 from safetensors.torch import load_file, save_file
 
 from finelab.contracts.errors import UserError
@@ -129,6 +129,14 @@ def test_weight_decay_pulls_to_the_base_or_leaves_alone(case):
             p.data.zero_()
     end = outputs(CAUSAL, module.adapted, virtual)
     assert close(end, start) or close(end, base_outputs(CAUSAL))
+
+
+def test_directions_are_never_decayed():
+    """Decay would change no function, and the steps that follow it the more."""
+    for config in (DeloraConfig(r=4, target_modules=CAUSAL.attention), HRAConfig(r=4, target_modules=CAUSAL.attention)):
+        module = CAUSAL.module(config)
+        module.configure_model()
+        assert {id(p) for p in module.parameters() if p.requires_grad} <= module.exempt
 
 
 def test_the_bridge_is_found_by_the_type():

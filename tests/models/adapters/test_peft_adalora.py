@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from peft import AdaLoraConfig
 from peft.tuners.adalora import AdaLoraLayer
 
+from finelab.contracts.batch import IGNORE
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM
 
@@ -149,3 +150,37 @@ def test_another_adapters_folder_is_refused_in_few_words(tmp_path):
 def test_no_rank_to_give_up_is_refused():
     with pytest.raises(UserError, match="target_r is 6 and init_r 6"):
         module(target_r=INIT)
+
+
+def with_steps_without_tokens(loader, empty):
+    """A step is one row; the ones of these numbers have no supervised token."""
+    rows = list(loader(1, rows=STEPS))
+    for number in empty:
+        rows[number]["labels"] = torch.full_like(rows[number]["labels"], IGNORE)
+    return torch.utils.data.DataLoader(rows, batch_size=None)
+
+
+@pytest.mark.parametrize(
+    ("options", "empty"),
+    [({}, [8]), ({}, [7, 8, 9, 10]), ({"deltaT": 10}, [8]), ({"tinit": 8}, [8])],
+    ids=["final", "final_and_after", "no_earlier_allocation", "first_is_final"],
+)
+def test_a_final_step_without_tokens_is_made_up_for(loader, fit, options, empty):
+    tuner = module(**options)
+    fit(tuner, with_steps_without_tokens(loader, empty), max_epochs=1)
+    assert sum(ranks(tuner)) == TARGET * len(layers(tuner))
+
+
+@pytest.mark.parametrize("empty", [[], [11]], ids=["all", "last_without_tokens"])
+def test_a_run_without_a_final_allocation_warns(loader, fit, recwarn, empty):
+    fit(module(tfinal=0), with_steps_without_tokens(loader, empty), max_epochs=1)
+    warned = [str(w.message) for w in recwarn if "come down to target_r=2" in str(w.message)]
+    assert len(warned) == bool(empty)
+
+
+def test_a_parameter_that_no_token_reaches_stops_no_allocation(loader, fit):
+    tuner = module()
+    tuner.configure_model()
+    tuner.adapted.base_model.unread = torch.nn.Parameter(torch.zeros(2))
+    fit(tuner, loader(4), max_epochs=-1, max_steps=STEPS)
+    assert sum(ranks(tuner)) == TARGET * len(layers(tuner))
