@@ -13,8 +13,9 @@ class LayerDecay(LearningRate):
 
     d is 0 for what follows the blocks (head, final norm, an untied vocabulary layer), 1 for the top block, L for the
     first of L blocks and L + 1 for the embeddings, tied ones and virtual tokens among them. Whatever an adapter puts
-    into a block has the block's depth. The two stacks of an encoder-decoder are each counted from their own top, since
-    every block of the decoder reads the encoder's top. Blocks are found as lists of modules, for any family.
+    into a block has the block's depth; a tensor that several blocks share has that of the first one it stands in. The
+    two stacks of an encoder-decoder are each counted from their own top, since every block of the decoder reads the
+    encoder's top. Blocks are found as lists of modules, for any family.
 
     No cost but an optimizer group a depth. Does nothing where all that trains has depth 0, which is refused. Hurts
     where low blocks have to change, as for another language.

@@ -11,7 +11,9 @@ FACTORS = ("lora_B", "lora_embedding_B")
 
 
 class LoraPlus(LearningRate):
-    """Rate ``ratio eta`` for every LoRA factor B, and ``eta`` for everything else (A, heads, biases).
+    """Rate ``ratio eta`` for every LoRA factor B, with the bias that ``lora_bias`` gives it, and ``eta`` for everything
+    else (A, heads, the base's biases). AdaLoRA's B is among them, although it starts at random there and E at zero: the
+    argument below is not about it.
 
     In a wide model A and B need rates of different orders to move the features efficiently; one rate for both is too
     low for B. No cost. The authors' code advises a larger ratio for harder tasks, together with about half the rate

@@ -175,9 +175,7 @@ class Peft(Adapter):
 
 def grown_vocabulary(model: PeftModel) -> bool:
     """Whether the base has more rows than its files, so that a reader of the folder cannot take them from there."""
-    backbone = model.get_base_model()
-    assert isinstance(backbone, PreTrainedModel)
-    config = backbone.config
+    config: Any = model.get_base_model().config
     original = type(config).from_pretrained(config.name_or_path, revision=vars(config).get("_commit_hash"))
     return original.vocab_size != config.vocab_size
 

@@ -109,6 +109,7 @@ class Case:
         config: the adapter for a task, as a user would write it.
         paper: arXiv id or link.
         refused: task -> words that its refusal must hold; one that is missing here must train.
+        unmerged: task -> words of the refusal to merge into its base, where the adapter merges into others.
         without_gradient: part of a parameter's name -> why it gets no gradient within two steps.
         starts_as_base: whether step 0 computes the base's function.
         trains_backbone: or a new head alone.
@@ -122,6 +123,7 @@ class Case:
     config: Callable[[Task], Adapter | PeftConfig]
     paper: str = ""
     refused: Mapping[str, str] = field(default_factory=dict)
+    unmerged: Mapping[str, str] = field(default_factory=dict)
     without_gradient: Mapping[str, str] = field(default_factory=dict)
     starts_as_base: bool = True
     trains_backbone: bool = True

@@ -103,6 +103,7 @@ def xlora(task: Task) -> PeftConfig:
 
 LAST = "nothing reads the last block's update of the shadow"
 ELSEWHERE = {"starts_as_base": False}
+NO_BIAS = {"unmerged": dict.fromkeys(("causal LM", "seq2seq"), "cannot be merged")}
 
 CASES = [
     lora("LoRA"),
@@ -139,7 +140,7 @@ CASES = [
         ELSEWHERE | {"refused": {"seq2seq": "Llama, Bert or Falcon"}},
         layer_replication=[(0, 2), (0, 2)],
     ),
-    lora("LoRA, lora_bias", lora_bias=True),
+    lora("LoRA, lora_bias", case=NO_BIAS, lora_bias=True),
     lora("LoRA, bias=all", bias="all"),
     lora("LoRA, trainable_token_indices", "", trainable_token_indices=SPECIAL),
     lora("LoRA, modules_to_save", "", modules_to_save=lambda task: [*task.norms, task.down]),
@@ -149,7 +150,11 @@ CASES = [
         target_modules=[],
         target_parameters=lambda task: [f"{name}.weight" for name in task.attention],
     ),
-    lora("LoRA, embedding", target_modules=["model.embed_tokens", "word_embeddings", "encoder.embed_tokens"]),
+    lora(
+        "LoRA, embedding",
+        case={"unmerged": {"seq2seq": "is used in several places"}},
+        target_modules=["model.embed_tokens", "word_embeddings", "encoder.embed_tokens"],
+    ),
     lora("LoRA, Arrow", "2405.11157", {"refused": everywhere("trains nothing")}, arrow_config=ArrowConfig()),
     tuner(AdaLoraConfig, "2303.10512", init_r=6, target_r=2, total_step=2),
     tuner(AdamssConfig, "https://openreview.net/forum?id=8ZdWmpYxT0", r=8, num_subspaces=2),
@@ -164,7 +169,7 @@ CASES = [
         final_warmup=2,
         mask_interval=2,
     ),
-    tuner(BeftConfig, "2509.15974"),
+    tuner(BeftConfig, "2509.15974", NO_BIAS),
     tuner(BOFTConfig, "2311.06243"),
     tuner(C3AConfig, "2407.19342", ELSEWHERE, block_size=8),
     tuner(DeftConfig, "NeurIPS 2025", r=4),
