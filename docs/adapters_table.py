@@ -9,7 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from peft import PeftConfig
 
 from finelab.contracts.errors import UserError
 from finelab.models import FineTuner
+from finelab.models.adapters.peft import bridge_of
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "adapters.md"
@@ -40,8 +41,15 @@ weights move. Hidden width is 32, so that sizes and counts say nothing about rea
 - **merges**: whether a plain model with the same outputs comes out of `finelab export`, or the
   task whose base allows it.
 - **brings**: terms of the objective and callbacks that the method itself needs and PEFT leaves to the user.
+- **options**: what the test's configuration sets besides `target_modules`; **bold** is what cannot be left out
+  of it, the rest has a default.
+
+LoRA's inits that learn from training rows are not in the table: EVA is `init_lora_weights: eva` and CorDA
+`init_lora_weights: corda`; LoRA-GA is asked for by `lora_ga_config` (`{direction: ArB2r}` is its default) with
+`init_lora_weights: true`.
 """
 HEAD = ("adapter", "class", "paper", "causal LM", "classification", "seq2seq", "step 0", "base is", "merges", "brings")
+HEAD += ("options",)
 
 
 @dataclass
@@ -112,7 +120,41 @@ def row(cases: Any, case: Any, outcomes: dict[str, Outcome]) -> str:
     cells.append(same(outcome.base_is for outcome in works.values()))
     cells.append("-" if not works else "yes" if len(merging) == len(works) else ", ".join(merging) or "no")
     cells.append(same(outcome.brings for outcome in works.values()))
+    cells.append(options(adapter) if isinstance(adapter, PeftConfig) else "-")
     return f"| {' | '.join(cells)} |"
+
+
+def options(config: PeftConfig) -> str:
+    """What a configuration sets besides its target modules; bold where it cannot be built without it."""
+    if not is_built(config):
+        return "-"
+    given = {field.name: getattr(config, field.name) for field in fields(config) if not is_default(config, field)}
+    shown = []
+    for name in given.keys() - {"peft_type", "target_modules"}:
+        text = f"`{name}={value}`" if len(value := repr(given[name])) < 16 else f"`{name}`"
+        others = {other: value for other, value in given.items() if other not in (name, "peft_type")}
+        try:
+            rebuilt = type(config)(**others)
+            without = bridge_of(rebuilt)(rebuilt).config
+        except (UserError, ValueError, TypeError):
+            shown.append(f"**{text}**")
+        else:
+            if getattr(without, name) != given[name]:  # PEFT does not find it out by itself
+                shown.append(text)
+    return ", ".join(sorted(shown)) or "-"
+
+
+def is_built(config: PeftConfig) -> bool:
+    try:
+        bridge_of(config)(config)
+    except UserError:
+        return False
+    return True
+
+
+def is_default(config: PeftConfig, field: Any) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return getattr(config, field.name) == default
 
 
 def paper(source: str) -> str:

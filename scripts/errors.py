@@ -18,7 +18,7 @@ from .allowlist import refusal
 from .config_file import nearest
 from .invocation import Invocation
 from .names import argument_names, known_class_paths
-from .places import find_class, find_key
+from .places import find_class, find_key, places
 
 KEY = re.compile(r'Parser key "(?:fit\.|validate\.|test\.|predict\.)?([\w.]+)":')
 LISTS = {"model.regularizers": "finelab.models.regularizers", "model.learning_rates": "finelab.models"}
@@ -250,6 +250,7 @@ REASON = re.compile(r"- (.+(?:\n(?! *(?:- |Subtypes:|Errors:)).+)*)")
 """One type's refusal, with the lines that belong to it."""
 OTHER_TYPES = ("Expected a <class", "Import path", "Does not validate")
 """What is said of types that are not meant: parsing has found the class already."""
+OTHER_CLASS = re.compile(r"Import path ([\w.]+) does not correspond")
 OURS = {"finelab", "peft"}
 PARSERS = {"jsonargparse", "lightning", "lightning_fabric"}
 
@@ -285,5 +286,9 @@ def explain_building(error: BaseException, invocation: Invocation) -> str:
         tried = message.partition("Errors:")[2].partition("Given value")[0]
         reasons = [reason for reason in re.findall(REASON, tried) if not reason.startswith(OTHER_TYPES)]
         message = "; ".join(reasons) or tried
+        classes = OTHER_CLASS.findall(tried)
+        named = next((place for place in places(invocation) if classes and place.value == classes[-1]), None)
+        if reasons and named is not None:
+            return f"{named.sets()}, which cannot be built: {' '.join(message.split())}"
     configs = " and ".join(map(str, invocation.configs)) or "The command line"
     return f"{configs} can be read, but what it describes cannot be built: {' '.join(message.split())}"

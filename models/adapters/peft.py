@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from peft import (
     PeftConfig,
@@ -54,9 +54,20 @@ class Peft(Adapter):
     Args:
         config: e.g. ``peft.LoraConfig``; it is copied, since PEFT writes into it, and given the backbone's task type
             where it has none.
+
+    Raises:
+        UserError: it lacks an option that its method cannot do without.
     """
 
+    required: ClassVar[tuple[str, ...]] = ()
+    """Options that the method cannot do without and PEFT has no default for."""
+
     def __init__(self, config: PeftConfig) -> None:
+        if missing := [option for option in self.required if not getattr(config, option)]:
+            raise UserError(
+                f"model.adapter: {type(config).__name__} says nothing about {' and '.join(missing)}, which it needs. "
+                f"Set model.adapter.{missing[0]}; docs/adapters.md lists what each adapter needs."
+            )
         self.config = config
         self.in_place: dict[str, Tensor] = {}
 
@@ -232,7 +243,16 @@ def as_adapter(adapter: Adapter | PeftConfig) -> Adapter:
 
 
 def bridge_of(config: PeftConfig) -> type[Peft]:
-    """The class in ``peft_<peft_type>.py``; ``Peft`` itself where there is no such file."""
+    """The class in ``peft_<peft_type>.py``; ``Peft`` itself where there is no such file.
+
+    Raises:
+        UserError: a configuration of no method.
+    """
+    if config.peft_type is None:
+        raise UserError(
+            f"model.adapter: peft.{type(config).__name__} is what the configurations of PEFT's methods share and "
+            "describes none of them. Take one of docs/adapters.md, such as peft.LoraConfig."
+        )
     name = f"{__package__}.peft_{PeftType(config.peft_type).value.lower()}"
     if importlib.util.find_spec(name) is None:
         return Peft

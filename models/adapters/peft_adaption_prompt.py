@@ -17,6 +17,8 @@ class PeftAdaptionPrompt(Peft):
     PEFT knows Llama, Mistral and GPT-2 only.
     """
 
+    required = ("adapter_len", "adapter_layers")
+
     @property
     def merges(self) -> bool:
         return False

@@ -24,6 +24,8 @@ class PeftPromptLearning(Peft):
     sample of a row only. Text is written without a cache, by whole passes.
     """
 
+    required = ("num_virtual_tokens",)
+
     def __init__(self, config: PeftConfig) -> None:
         super().__init__(config)
         self.muted = False

@@ -1,10 +1,13 @@
 """ShadowPEFT (PEFT 0.21, no paper known): a small network beside the base, whose state each block reads and updates."""
 
 from peft import ShadowConfig, ShadowModel
+from peft.tuners.shadow.layers import ShadowLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
 
 from ...contracts.batch import IGNORE, Batch
+from ...contracts.errors import UserError
 from ..regularizers.regularizer import Regularizer, Step, Term
 from .peft import Peft
 
@@ -17,9 +20,24 @@ class PeftShadow(Peft):
     block's update of s is read by nothing and gets no gradient. Brings ``ShadowLoss`` for language models; encoders get
     none, since their head lies outside what PEFT sees. Cost: the shadow's forward, ``shadow_dropout`` on the way.
     Depends on the input: does not merge. Switched off it is the base; weight decay pulls the projections to it.
+
+    Raises:
+        UserError: ``adapt``: ``target_modules`` names something else than whole blocks.
     """
 
     config: ShadowConfig
+
+    def adapt(self, backbone: PreTrainedModel) -> nn.Module:
+        model = super().adapt(backbone)
+        for name, module in model.named_modules():
+            above = model.get_submodule(name.rpartition(".")[0])
+            if isinstance(module, ShadowLayer) and not isinstance(above, nn.ModuleList):
+                raise UserError(
+                    "model.adapter: ShadowConfig.target_modules is to name whole blocks, and "
+                    f"{name.removeprefix('base_model.model.')} of {type(backbone).__name__} is none. Set it to null, "
+                    "or to a pattern of the blocks such as '.*encoder.layer.[0-9]+'."
+                )
+        return model
 
     @property
     def merges(self) -> bool:

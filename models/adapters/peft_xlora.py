@@ -27,6 +27,7 @@ class PeftXlora(Peft):
     """
 
     config: XLoraConfig
+    required = ("adapters",)
 
     def __init__(self, config: XLoraConfig) -> None:
         if config.use_trainable_adapters:

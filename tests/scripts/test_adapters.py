@@ -18,3 +18,24 @@ FITS = {
 def test_a_fit_ends_with_the_best_weights(case, config, here):
     assert main(["fit", "-c", str(config()), "--run.name", "one", *FITS[case]]) == 0
     assert (here / "runs" / "one" / RECORD_FILE).is_file()
+
+
+REFUSED = {
+    "peft.AdaLoraConfig": "which cannot be built: AdaLoRA does not work when `total_step` is None",
+    "peft.CPTConfig": "which cannot be built: CPTConfig only supports task_type = CAUSAL_LM",
+    "peft.PrefixTuningConfig": "needs. Set model.adapter.num_virtual_tokens",
+    "peft.AdaptionPromptConfig": "nothing about adapter_len and adapter_layers",
+    "peft.TrainableTokensConfig": "nothing about token_indices",
+    "peft.XLoraConfig": "nothing about adapters",
+    "peft.PeftConfig": "describes none of them",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_method_that_needs_more_than_its_name_says_what(name, config, refused):
+    """The option that lacks, and not the types that the parser tried."""
+    paragraph = refused("fit", "-c", config(), f"--model.adapter={name}")
+    assert REFUSED[name] in paragraph
+    assert "subclass" not in paragraph and "Union" not in paragraph
+    if "cannot be built" in paragraph:
+        assert f"The command line sets --model.adapter {name}" in paragraph

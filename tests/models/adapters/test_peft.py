@@ -7,7 +7,23 @@ import functools
 
 import pytest
 import torch
-from peft import DeloraConfig, HRAConfig, IA3Config, LoraConfig, PeftModel, PolyConfig, XLoraConfig
+from peft import (
+    AdaptionPromptConfig,
+    CartridgeConfig,
+    DeloraConfig,
+    HRAConfig,
+    IA3Config,
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    PolyConfig,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    ShadowConfig,
+    TrainableTokensConfig,
+    XLoraConfig,
+)
 from safetensors.torch import load_file, save_file
 
 from finelab.contracts.errors import UserError
@@ -214,3 +230,28 @@ def test_polytropon_writes_text():
     batch = next(iter(CAUSAL.loader()))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     assert module.adapted.eval().generate(**inputs, max_new_tokens=2).shape[1] == inputs["input_ids"].shape[1] + 2
+
+
+def test_a_shadow_over_layers_that_are_no_blocks_is_refused():
+    with pytest.raises(UserError, match=r"name whole blocks, and model\.layers\.0\.self_attn\.q_proj of Llama"):
+        CAUSAL.module(ShadowConfig(r=4, target_modules=["q_proj", "v_proj"])).configure_model()
+
+
+NEEDY = {
+    "num_virtual_tokens": (PromptTuningConfig, PromptEncoderConfig, PrefixTuningConfig, CartridgeConfig),
+    "adapter_layers": (functools.partial(AdaptionPromptConfig, adapter_len=4),),
+    "token_indices": (TrainableTokensConfig,),
+    "adapters": (functools.partial(XLoraConfig, hidden_size=32),),
+}
+
+
+@pytest.mark.parametrize("option", NEEDY)
+def test_an_option_without_a_default_is_named(option):
+    for make in NEEDY[option]:
+        with pytest.raises(UserError, match=f"says nothing about {option}, which it needs"):
+            as_adapter(make())
+
+
+def test_a_configuration_of_no_method_is_refused():
+    with pytest.raises(UserError, match=r"peft\.PeftConfig is what .* share"):
+        as_adapter(PeftConfig())
