@@ -46,7 +46,7 @@ class SAM(Regularizer):
             raise UserError(f"model.regularizers: SAM(rho={rho}, eta={eta}): both are sizes; set them to 0 or more.")
         self.rho, self.adaptive, self.eta = rho, adaptive, eta
         self.scaled: set[int] = set()
-        self.replays = rho > 0
+        self.replays = bool(rho)
 
     def attach(self, model: nn.Module) -> None:
         if not self.rho:
