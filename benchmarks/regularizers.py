@@ -4,8 +4,8 @@
     python benchmarks/regularizers.py --rounds 1 --steps 2 --settings bert --output smoke.json
 
 Each round trains every arm for some steps, one arm after the other, plain training first and last. A step's time is
-that from its batch to its update; the first of each round is not counted. A ratio is the median over rounds of (median
-step of the arm) / (median step of plain training in the same round), since a machine's speed drifts between rounds.
+that from its batch to its update; the first of each round is not counted. A ratio compares the
+steps of an arm, each at the fastest of its rounds, with those of plain training; the range is that of single rounds.
 "plain again" says how far two equal arms differ. Every turn builds its model anew, so that one is in memory. Rows are
 random tokens, with lengths as of sentences. A setting's figures replace those that the file has of it, so that one can
 be measured again by itself.
@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import platform
-import statistics
 import time
 import warnings
 from importlib.metadata import version
@@ -47,7 +46,8 @@ SHORTEST, LONGEST = 8, 64
 """Tokens of a row; the mean, 36, lies between those of a review's sentence and of a short paragraph."""
 
 PLAIN, AGAIN = "plain", "plain again"
-Times = dict[str, list[float]]
+Times = dict[str, list[list[float]]]
+"""By arm and round, seconds of each step; a step has the same batch in every arm and round."""
 
 
 class Clock(L.Callback):
@@ -100,8 +100,8 @@ def arms(base: str, adapter: str) -> dict[str, Cost | None]:
     return found | {AGAIN: None}
 
 
-def train(arm: Any, loader: DataLoader) -> tuple[float, float]:
-    """Median wall-clock and processor time of a step, in seconds; the first is not counted."""
+def train(arm: Any, loader: DataLoader) -> tuple[list[float], list[float]]:
+    """Wall-clock and processor seconds of each step; the first is not counted."""
     gc.collect()  # the model of the turn before and its trainer hold each other
     clock = Clock()
     trainer = L.Trainer(
@@ -114,7 +114,7 @@ def train(arm: Any, loader: DataLoader) -> tuple[float, float]:
         callbacks=[clock],
     )
     trainer.fit(arm, loader)
-    return statistics.median(clock.wall[1:]), statistics.median(clock.cpu[1:])
+    return clock.wall[1:], clock.cpu[1:]
 
 
 def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
@@ -133,20 +133,27 @@ def measure(base: str, adapter: str, rounds: int, steps: int) -> dict[str, Any]:
             cpu[name].append(work)
     found = {}
     for name in chosen:
-        ratios = relative(wall, name)
+        ratios = by_round(wall, name)
         theory = COSTS[name].theory(adapter) if name in COSTS else 1.0
         found[name] = {
-            "wall": round(statistics.median(ratios), 3),
+            "wall": round(undisturbed(wall[name]) / undisturbed(wall[PLAIN] + wall[AGAIN]), 3),
             "wall_range": [round(min(ratios), 3), round(max(ratios), 3)],
-            "cpu": round(statistics.median(relative(cpu, name)), 3),
+            "cpu": round(undisturbed(cpu[name]) / undisturbed(cpu[PLAIN] + cpu[AGAIN]), 3),
             "theory": round(theory, 3),
         }
-    plain = 1000 * statistics.median(wall[PLAIN])
+    plain = 1000 * undisturbed(wall[PLAIN] + wall[AGAIN]) / steps
     return {"rows": size, "rounds": rounds, "steps": steps, "plain_ms": round(plain, 2), "arms": found}
 
 
-def relative(times: Times, name: str) -> list[float]:
-    return [own / plain for own, plain in zip(times[name], times[PLAIN], strict=True)]
+def undisturbed(rounds: list[list[float]]) -> float:
+    """Seconds of all steps, each at the fastest of its rounds: what else a machine does can only slow a step down."""
+    return sum(map(min, zip(*rounds, strict=True)))
+
+
+def by_round(times: Times, name: str) -> list[float]:
+    """The same ratio within each round, where nothing tells a slow arm from a slow moment."""
+    plain = [(sum(a) + sum(b)) / 2 for a, b in zip(times[PLAIN], times[AGAIN], strict=True)]
+    return [sum(own) / ours for own, ours in zip(times[name], plain, strict=True)]
 
 
 def shown(setting: str, result: dict[str, Any]) -> str:

@@ -34,11 +34,12 @@ A forward without gradients is thus a third of a step of full fine-tuning and ha
 """
 
 MEASURED = """\
-Measured is step time relative to plain training, methods in turns on the same batches, the median over rounds. Rows are
-random tokens of 8 to 64, with batches padded to their longest. In brackets the processor time where it differs by more
-than 0.05. "plain again" is plain training once more: what it differs from 1 is the error of the measurement. Bold: more
-than {limit:.2f} times the theory, or less than the theory divided by it. A dash: the method is refused there, or says
-nothing (a new head has no base; a decoder without dropout; LoRA's Fisher information).
+Measured is step time relative to plain training, methods in turns on the same batches, each step at the fastest of its
+rounds, since a machine with other work to do can only slow a step down. Rows are random tokens of 8 to 64, with batches
+padded to their longest. In brackets the processor time where it differs by more than 0.05. Each round begins and ends
+with plain training; what the second of them, "plain again", differs from 1 is the error of the measurement. Bold:
+more than {limit:.2f} times the theory, or less than the theory divided by it. A dash: the method is refused there, or
+says nothing (a new head has no base; a decoder without dropout; LoRA's Fisher information).
 """
 
 
