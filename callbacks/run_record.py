@@ -6,16 +6,16 @@ import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..contracts.data import AuditedSource
-from ..contracts.record import Best, Cost, Record, SplitResult, write_record
+from ..contracts.record import Best, Cost, Record, SplitResult, Status, write_record
 from ..contracts.run import Run
 from ..models.finetuner import FineTuner
-from ..models.window import Consumed
+from ..models.window import Consumed, NonFiniteError
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
 from .evaluation import data_of, finetuner, trial_batches
@@ -78,10 +78,8 @@ class RunRecord(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if self.record is not None or not trainer.is_global_zero or trial_batches(trainer):
             return
-        # Ctrl-C, and the SystemExit into which Lightning turns the signal of a cluster's scheduler.
-        interrupted = isinstance(exception, KeyboardInterrupt | SystemExit)
         error = {"type": type(exception).__name__, "message": str(exception)}
-        self.record = self._build(trainer, pl_module, "interrupted" if interrupted else "failed", error)
+        self.record = self._build(trainer, pl_module, status_of(exception), error)
         write_record(self.record, self.run.directory)
 
     def _begin(self) -> None:
@@ -91,7 +89,7 @@ class RunRecord(Callback):
         self,
         trainer: Trainer,
         module: LightningModule,
-        status: Literal["finished", "failed", "interrupted"],
+        status: Status,
         error: dict[str, str] | None,
     ) -> Record:
         tuner, results = finetuner(module), self.results
@@ -151,6 +149,13 @@ class RunRecord(Callback):
         if skipped := finetuner(module).skipped_steps:
             notes.append(f"{skipped} optimizer steps had no supervised token and moved no weight.")
         return notes
+
+
+def status_of(exception: BaseException) -> Status:
+    """Ctrl-C and a signal interrupt a run (``Interrupted`` is a SystemExit, as is Lightning's own)."""
+    if isinstance(exception, KeyboardInterrupt | SystemExit):
+        return "interrupted"
+    return "failed: nonfinite" if isinstance(exception, NonFiniteError) else "failed: error"
 
 
 def adapter_summary(tuner: FineTuner, config: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """The callbacks that every run has: attached in code, so that a user's own list cannot lose them."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
 from ..contracts.run import Run
+from ..contracts.state_folder import CHECKPOINTS
 from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
@@ -20,13 +22,17 @@ from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
 from .results import Results
 from .run_record import RunRecord
+from .state_io import StateIO
 from .tensor_board import TensorBoard
 from .terminal_progress import TerminalProgress
 from .throughput import Throughput
+from .training_state import TrainingState
 
 
-def standard_callbacks(run: Run) -> list[Callback]:
+def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]:
     """Everything that watches, keeps and reports a run, in the order in which the end of training needs it.
+
+    The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch.
 
     The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
     last), everything is evaluated, the record is written, TensorBoard and the card show it.
@@ -35,7 +41,10 @@ def standard_callbacks(run: Run) -> list[Callback]:
     throughput, order, history = Throughput(), OrderDigest(), History()
     best = BestCheckpoint(run.directory, run.config.get("monitor"))
     run_record = RunRecord(run, results, best, throughput, order, history)
+    place = run.config.get("run", {})
     return [
+        TrainingState(run.directory, place.get("save_minutes"), place.get("save_steps")),
+        *own,
         DataReport(run.directory),
         ChatTemplate(),
         PackingCheck(),
@@ -50,6 +59,11 @@ def standard_callbacks(run: Run) -> list[Callback]:
         Card(run, run_record),
         best,
     ]
+
+
+def state_io(run: Run) -> StateIO:
+    """How the run's training states are written."""
+    return StateIO(run.directory / CHECKPOINTS / "best")
 
 
 def progress(trainer: dict[str, Any], throughput: Throughput) -> list[ProgressBar]:

@@ -10,10 +10,19 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from .errors import UserError
 from .files import write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 RECORD_FILE = "record.json"
 
 Metrics = dict[str, float]
+Status = Literal[
+    "finished",
+    "interrupted",
+    "failed: nonfinite",
+    "failed: memory",
+    "failed: disk",
+    "failed: data",
+    "failed: error",
+]
 
 
 @dataclass(frozen=True)
@@ -113,9 +122,10 @@ class Record:
         error: exception class and message of a failed run.
         regularizers: ``class`` and ``settings`` of each, in order.
         learning_rates: the same.
+        resumed: one entry per resume: the optimizer ``step`` it went on from, and its ``time``.
     """
 
-    status: Literal["finished", "failed", "interrupted"]
+    status: Status
     started: str
     command: list[str]
     seeds: dict[str, int]
@@ -137,6 +147,7 @@ class Record:
     error: dict[str, str] | None = None
     regularizers: list[dict[str, Any]] = field(default_factory=list)
     learning_rates: list[dict[str, Any]] = field(default_factory=list)
+    resumed: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 
 
@@ -186,7 +197,7 @@ def parse_record(content: Any, where: str) -> Record:
     record = _parse(content, Record, where, "record")
     if record.status == "finished" and not record.metrics and not record.notes:
         raise _invalid(where, "metrics", "is empty in a finished run, and no note says why", {})
-    if record.status == "failed" and record.error is None:
+    if record.status.startswith("failed") and record.error is None:
         raise _invalid(where, "error", "has to name the exception of a failed run", None)
     return record
 

@@ -19,10 +19,14 @@ class RunPlace:
     Args:
         root: folder that holds the runs.
         name: the run's folder in it; by default the config file's stem, the date and the time.
+        save_minutes: minutes between two training states, beside those after each validation; null for none.
+        save_steps: optimizer steps between two training states; null for none.
     """
 
     root: str = "runs"
     name: str | None = None
+    save_minutes: float | None = 10.0
+    save_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Run:
         command: the command line, program first.
         evaluate_test: whether the test split may be read at the end.
         seeds: the replicate.
+        resumed_from: the training state from which it goes on.
     """
 
     directory: Path
@@ -42,6 +47,7 @@ class Run:
     command: tuple[str, ...]
     evaluate_test: bool
     seeds: Seeds
+    resumed_from: Path | None = None
 
 
 def create_run(root: str | Path, name: str | None, stem: str) -> Path:

@@ -20,10 +20,11 @@ from .audit import render_report
 from .cache import Entry, open_or_build
 from .duplicates import Duplicates, load_keys
 from .loader_options import LoaderOptions
+from .ordered_loader import OrderedLoader
 from .prediction_input import read_prediction_input
 from .preparation import Preparation
 from .rejections import Rejections
-from .sampler import FixedBatchSampler, GlobalOrder, training_sampler
+from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder, training_sampler
 from .sources import Source, as_source
 from .splits import Fractions
 from .template import Template
@@ -314,7 +315,16 @@ class TextDataModule(LightningDataModule):
         collate: Callable[..., Batch] | None = None,
     ) -> DataLoader[Batch]:
         """A loader as this module makes them, of any rows in any order; equal names draw equal worker seeds."""
-        return DataLoader(rows, batch_sampler=sampler, **self._options(name, collate))
+        options = self._options(name, collate)
+        if isinstance(sampler, GlobalBatchSampler):
+            return OrderedLoader(rows, batch_sampler=sampler, processed=self._processed, **options)
+        return DataLoader(rows, batch_sampler=sampler, **options)
+
+    def _processed(self) -> int:
+        """Batches of this epoch that have trained."""
+        if self.trainer is None:
+            return 0
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # pyright: ignore[reportAttributeAccessIssue]
 
     def _options(self, name: str, collate: Callable[..., Batch] | None = None) -> dict[str, Any]:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor, nn
 
 from ..contracts.errors import UserError
 
@@ -78,10 +81,32 @@ def read_manifest(folder: Path, expected: dict[str, Any]) -> None:
             f"{folder / NAME} has format {stored.get('format')!r} and this version of finelab reads {FORMAT}; load it "
             "with the version that wrote it, or train the run again."
         )
+    require_same(stored, expected, str(folder / NAME))
+    require_files(folder, stored)
+
+
+def require_same(stored: Mapping[str, Any], expected: Mapping[str, Any], where: str) -> None:
+    """Raises:
+    UserError: what was stored belongs to another base, adapter, target or label list.
+    """
     for key, wanted in expected.items():
         if key != "base" and stored.get(key) != wanted:  # one base may be reached by several names; the digest decides
             raise UserError(
-                f"{folder / NAME}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "
+                f"{where}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "
                 f"trained from base {stored.get('base')!r}; load it with the config.yaml of its own run."
             )
-    require_files(folder, stored)
+
+
+def require_shapes(state: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> None:
+    """Raises:
+    UserError: a training state does not hold exactly what this model trains.
+    """
+    wanted = {name: tuple(p.shape) for name, p in parameters.items() if p.requires_grad}
+    found = {name: tuple(x.shape) for name, x in state.items()}
+    if found != wanted:
+        odd = min(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
+        raise UserError(
+            f"The training state holds {len(found)} tensors and this model trains {len(wanted)}; the first that "
+            f"differs is {odd!r}: {found.get(odd, 'missing')} there, {wanted.get(odd, 'not trained')} here. Go on with "
+            "the config.yaml of its own run."
+        )

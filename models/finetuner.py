@@ -21,7 +21,7 @@ from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
-from .checkpoint_folder import described, read_manifest, write_manifest
+from .checkpoint_folder import described, read_manifest, require_same, require_shapes, write_manifest
 from .gradients import evaluating
 from .learning_rate import LearningRate, combined
 from .objective import Objective
@@ -69,6 +69,7 @@ class FineTuner(Objective):
         self.loading_notes: tuple[str, ...] = ()
         self.start: dict[str, Tensor] | None = None
         self.at_start = True
+        self.strict_loading = False  # a training state holds what trains; the rest is the base's
 
     @abstractmethod
     def build(self, backbone: nn.Module) -> nn.Module:
@@ -161,8 +162,20 @@ class FineTuner(Objective):
             self.keep_start()
         self.at_start = False
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        checkpoint["state_dict"] = {name: x for name, x in checkpoint["state_dict"].items() if name in trained}
+        checkpoint["objective"] = self.state()
+        checkpoint["finelab"] = checkpoint.get("finelab", {}) | {"module": self.manifest()}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises:
+        UserError: the state is of another base, adapter or target.
+        """
+        require_same(checkpoint["finelab"]["module"], self.manifest(), "The training state")
+        require_shapes(checkpoint["state_dict"], dict(self.named_parameters()))
         self.leave_start()
+        self.resumed = checkpoint["objective"]
 
     def on_train_start(self) -> None:
         super().on_train_start()

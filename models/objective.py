@@ -11,6 +11,7 @@ forward, probe or loader shifts no later dropout mask.
 from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from functools import cache, partial
 from itertools import count
 from typing import Any
@@ -50,6 +51,7 @@ class Objective(Target):
         self.silent = SilentTerms()
         self.consumed: dict[str, Consumed] = {}
         self.supervised_tokens = self.skipped_steps = 0
+        self.resumed: dict[str, Any] | None = None
 
     @abstractmethod
     def as_base(self) -> AbstractContextManager[None]:
@@ -86,16 +88,40 @@ class Objective(Target):
                 require_rows(self.trainer, f"model.regularizers: {name}")
         names = data.training_names if isinstance(data, MixedSources) else []
         self.consumed = {name: Consumed() for name in names} if len(names) > 1 else {}
+        if self.resumed is not None:
+            self.restore(self.resumed)
         self.window = Window(sources=len(self.consumed))
 
     def on_train_start(self) -> None:
         """After a checkpoint is restored, and after the callbacks have looked at the untouched model."""
         curious = [named for named in self.stack if overrides(named.method, "before_training")]
+        if self.resumed is not None:
+            curious = [named for named in curious if not named.method.state()]
         if curious:
             with isolate_rng(), evaluating(self):
                 for name, regularizer in curious:
                     regularizer.before_training(TrainingSurvey(self, f"model.regularizers: {name}"))
             self.zero_grad()
+
+    def state(self) -> dict[str, Any]:
+        """What the next step needs of the steps before it."""
+        return {
+            "unit": self.unit,
+            "supervised_tokens": self.supervised_tokens,
+            "skipped_steps": self.skipped_steps,
+            "consumed": {name: asdict(own) for name, own in self.consumed.items()},
+            "silent": {"zeros": self.silent.zeros, "heard": sorted(self.silent.heard)},
+            "methods": [regularizer.state() for regularizer in self.regularizers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.unit = state["unit"]
+        self.supervised_tokens, self.skipped_steps = state["supervised_tokens"], state["skipped_steps"]
+        self.consumed = {name: Consumed(**own) for name, own in state["consumed"].items()}
+        self.silent = SilentTerms(dict(state["silent"]["zeros"]), set(state["silent"]["heard"]))
+        for regularizer, own in zip(self.regularizers, state["methods"], strict=True):
+            if own:
+                regularizer.restore(own)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not self.replaying:

@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from transformers.utils import logging as transformers_logging
 
-from ..callbacks.standard import standard_callbacks
+from ..callbacks.standard import standard_callbacks, state_io
 from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
 from ..contracts.record import RECORD_FILE, read_record
@@ -165,8 +165,8 @@ class FinelabCLI(LightningCLI):
         forced: dict[str, Any] = {"use_distributed_sampler": False, "logger": config["logger"] or False}
         if self.subcommand == "fit":
             run = self.start_run()
-            callbacks += standard_callbacks(run)
-            forced["default_root_dir"] = run.directory
+            callbacks = standard_callbacks(run, callbacks)
+            forced |= {"default_root_dir": run.directory, "plugins": [*as_list(config["plugins"]), state_io(run)]}
             if config["logger"] in (None, True):
                 forced["logger"] = RunLogger(run.directory)
         elif self.invocation.run is not None:
@@ -275,10 +275,10 @@ class FinelabCLI(LightningCLI):
                 self.directory.parent.rmdir()
 
 
-def as_list(callbacks: Callback | list[Callback] | None) -> list[Callback]:
-    if callbacks is None:
+def as_list(given: Any) -> list[Any]:
+    if given is None:
         return []
-    return list(callbacks) if isinstance(callbacks, list) else [callbacks]
+    return list(given) if isinstance(given, list) else [given]
 
 
 HARMLESS = (

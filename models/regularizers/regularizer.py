@@ -5,7 +5,7 @@ Legend: N supervised positions of one micro-batch, V classes or vocabulary, H hi
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -206,6 +206,16 @@ class Regularizer:
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
         """Called after the update: projections, weights that decay must not have moved, and what a step leaves behind.
         Also after a step without supervised tokens, which moves nothing and shapes no gradient."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resume needs beyond the weights and what ``attach`` rebuilds: tensors and plain values.
+
+        A method that has one is not asked again for ``before_training`` when a run goes on.
+        """
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what ``state`` gave, after ``attach``."""
 
 
 def forward_seed() -> int:

@@ -22,7 +22,7 @@ def test_a_failed_run_says_why(fit, classifier, data, run_of) -> None:
     with pytest.raises(RuntimeError, match="out of memory"):
         fit(classifier(), data(), [Break(RuntimeError("out of memory")), *standard_callbacks(run)])
     record = read_record(run.directory)
-    assert (record.status, record.error) == ("failed", {"type": "RuntimeError", "message": "out of memory"})
+    assert (record.status, record.error) == ("failed: error", {"type": "RuntimeError", "message": "out of memory"})
     assert record.order_digest is None
     assert record.cost.steps == 6
     assert record.metrics["validation"].after == {}
@@ -49,7 +49,7 @@ def test_a_failure_before_the_model_is_there_is_recorded(fit, classifier, data, 
     with pytest.raises(ValueError, match="bad row"):
         fit(classifier(), Broken(), standard_callbacks(run))
     record = read_record(run.directory)
-    assert (record.status, record.error["message"], record.parameters["total"]) == ("failed", "bad row", 0)
+    assert (record.status, record.error["message"], record.parameters["total"]) == ("failed: error", "bad row", 0)
 
 
 def test_a_run_whose_metrics_are_not_finite_is_not_finished(fit, classifier, data, run_of) -> None:
@@ -64,7 +64,7 @@ def test_a_run_whose_metrics_are_not_finite_is_not_finished(fit, classifier, dat
     with pytest.raises(Exception, match=r"after\.nll has to be a finite number"):
         fit(classifier(), data(), [Poison(), *standard])
     record = read_record(run.directory)
-    assert record.status == "failed"
+    assert record.status == "failed: error"
     assert "nll" not in record.metrics["validation"].after
 
 

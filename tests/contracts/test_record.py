@@ -61,7 +61,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
         (lambda c: c["data"].update(a={"b": [1, float("inf")]}), r"record.data.a.b\[1\] has to be a finite"),
         (lambda c: c["hardware"].update(load=float("nan")), "record.hardware.load has to be a finite"),
         (lambda c: c.update(metrics={}), "metrics is empty"),
-        (lambda c: c.update(status="failed"), "error has to name"),
+        (lambda c: c.update(status="failed: error"), "error has to name"),
         (lambda c: c.update(schema_version=99), "schema_version is 99"),
         (lambda c: c["command"].append(3), r"record.command\[2\] has to be str"),
     ],
@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change, named: str) -> None:
 def test_a_record_of_another_schema_is_refused_by_its_version(tmp_path: Path) -> None:
     """The first had no ``adapter``; which key differs is of no use to who reads it."""
     edited(tmp_path, lambda content: (content.pop("adapter"), content.update(schema_version=1)))
-    with pytest.raises(UserError, match="schema_version is 1 and this version of finelab reads 2") as refused:
+    with pytest.raises(UserError, match="schema_version is 1 and this version of finelab reads 3") as refused:
         read_record(tmp_path)
     assert "done" not in str(refused.value)
 

@@ -1,0 +1,192 @@
+"""What a run needs to go on as if it had never stopped."""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from ..contracts.data import AuditedSource
+from ..contracts.state_folder import CHECKPOINTS, state_name, states
+from .evaluation import data_of, gathered, trial_batches
+from .interruption import Interruption
+from .loop_state import pending, settled
+from .state_io import OURS
+
+Canonical = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class TrainingState(Callback):
+    """Saves ``checkpoints/state-*`` at boundaries between optimizer steps, and ends the run at one when asked to.
+
+    Has to stand first among the callbacks: when it acts, the step before is logged and validated, and no other callback
+    has seen the next batch. A state that falls due inside an accumulation window waits for its end.
+
+    Saved are the start, what follows a validation, and in between by steps and minutes. Only the newest state is kept;
+    the one before goes when the new one has been read back.
+
+    Args:
+        directory: the run's.
+        minutes: between two states; None saves by steps and validations only.
+        steps: optimizer steps between two states.
+        interruption: whether the run was asked to stop.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        minutes: float | None = 10.0,
+        steps: int | None = None,
+        interruption: Interruption | None = None,
+    ) -> None:
+        self.directory, self.minutes, self.steps = directory, minutes, steps
+        self.interruption = interruption or Interruption()
+        self._canonical: Canonical | None = None
+        self._restored: dict[str, Any] | None = None
+        self._saved_step, self._saved_at, self._validated = -1, time.monotonic(), False
+
+    # ---- the moments
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.interruption.listen()
+        if self._restored is not None:
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+            position_loader(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._restore(trainer)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        stops = self.interruption.requested(trainer)
+        if stops or self._is_due(trainer):
+            self.save(trainer, settled)
+        if stops:
+            raise self.interruption.stop()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._restore(trainer)
+            self._stop_in_validation(trainer)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._stop_in_validation(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The record is written: there is nothing to go on with any more."""
+        if trainer.is_global_zero:
+            for state in states(self.directory):
+                trainer.strategy.checkpoint_io.remove_checkpoint(state)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.interruption.release()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.interruption.release()
+
+    def _stop_in_validation(self, trainer: Trainer) -> None:
+        if self.interruption.requested(trainer):
+            self.save(trainer, pending)
+            raise self.interruption.stop()
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if trainer.global_step == self._saved_step:
+            return False
+        late = self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
+        if trainer.world_size > 1:
+            late = trainer.strategy.broadcast(late)
+        counted = self.steps is not None and trainer.global_step - self._saved_step >= self.steps
+        return self._saved_step < 0 or self._validated or counted or late
+
+    # ---- saving
+
+    def save(self, trainer: Trainer, canonical: Canonical) -> None:
+        """Write the state at this boundary, then take away the older ones."""
+        if trial_batches(trainer):
+            return
+        target = self.directory / CHECKPOINTS / state_name(trainer.global_step)
+        former = states(self.directory)
+        self._canonical = canonical
+        try:
+            trainer.save_checkpoint(target)
+        finally:
+            self._canonical = None
+        if trainer.is_global_zero:
+            for old in former:
+                if old != target:
+                    trainer.strategy.checkpoint_io.remove_checkpoint(old)
+        self._saved_step, self._saved_at, self._validated = trainer.global_step, time.monotonic(), False
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._canonical is not None:
+            checkpoint["loops"] = self._canonical(checkpoint["loops"])
+        data = data_of(trainer)
+        said = {"fingerprint": data.fingerprint} if isinstance(data, AuditedSource) else {}
+        checkpoint[OURS] = checkpoint.get(OURS, {}) | said | {"events": self._event_files(trainer)}
+
+    def _event_files(self, trainer: Trainer) -> dict[str, int]:
+        """Size of each, so that a resume can cut off what came later."""
+        if not trainer.is_global_zero:
+            return {}
+        for logger in trainer.loggers:
+            logger.save()
+        return {path.name: path.stat().st_size for path in self.directory.glob("events.out.tfevents.*")}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called on every rank."""
+        return {"rng": gathered(random_states())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        fit = checkpoint["loops"]["fit_loop"]
+        self._stepped: int = fit["epoch_loop.state_dict"]["_batches_that_stepped"]
+
+    def _restore(self, trainer: Trainer) -> None:
+        """What a restart of Lightning's loops has moved since the state was loaded."""
+        if self._restored is None:
+            return
+        ranks, self._restored = self._restored["rng"], None
+        if len(ranks) == trainer.world_size:
+            restore_random_states(ranks[trainer.global_rank])
+        trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
+
+
+def position_loader(trainer: Trainer) -> None:
+    """A schedule asks for the number of steps before the loops are restored; Lightning (2.6.6) would then go on with
+    the loader that it has made for that, at its start."""
+    fit = trainer.fit_loop
+    if fit._combined_loader_states_to_load:
+        fit._load_combined_loader_states()
+        assert fit._data_fetcher is not None
+        iter(fit._data_fetcher)
+
+
+def random_states() -> dict[str, Any]:
+    """Of every generator that code beside ours may draw from; ours are counted."""
+    _, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": {"keys": torch.from_numpy(np.asarray(keys).astype(np.int64)), "rest": (position, has_gauss, gauss)},
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore_random_states(states: dict[str, Any]) -> None:
+    random.setstate(states["python"])
+    keys = states["numpy"]["keys"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", keys, *states["numpy"]["rest"]))
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
