@@ -224,7 +224,7 @@ class MixtureDataModule(LightningDataModule):
             lengths, list(self.counts.values()), self.batch_size * world_size, self.seed, first.bucketing
         )
         sampler = training_sampler(order, rank, world_size)
-        return self.parts[name].batches(data, sampler, "train", first.collate)
+        return self._placed(name).training_batches(data, sampler, first.collate)
 
     def packing_probe(self) -> PackedSamples | None:
         probes = (self._layout(name).probe(self._reader.tokenizer.pad_id) for name in self.sources)

@@ -1,6 +1,7 @@
 """One order of the rows of several sources, in exact proportions."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,9 @@ class MixtureOrder(GlobalOrder):
         self.sizes = {name: len(own) for name, own in lengths.items()}
         self.counts = counts
         self.slots = interleave(counts)
+
+    def identity(self) -> dict[str, Any]:
+        return super().identity() | {"counts": dict(zip(self.sizes, self.counts, strict=True))}
 
     def rows(self, generator: np.random.Generator) -> np.ndarray:
         rows = np.empty(len(self.slots), dtype=np.int64)

@@ -6,6 +6,7 @@ step, on one device or on four. Nothing is drawn from a generator that anything 
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
@@ -40,6 +41,15 @@ class GlobalOrder(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to have the same order; plain values."""
+        return {
+            "seed": self.seed,
+            "global_batch": self.global_batch,
+            "rows": len(self.lengths),
+            "bucketing": self.bucketing,
+        }
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -89,40 +99,26 @@ class GlobalBatchSampler(Sampler[list[int]]):
         self.world_size = world_size
         uneven = len(order) % order.global_batch
         self.dropped = uneven if uneven < world_size else 0
-        self._position = 0
-        self._resume = (order.epoch, 0)
+        self._start = (order.epoch, 0)
 
     def __len__(self) -> int:
         full, uneven = divmod(len(self.sampler), self.sampler.global_batch)
         return full + (uneven > self.dropped)
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, position = self._resume
-        start = position if epoch == self.sampler.epoch else 0
-        self._resume = (self.sampler.epoch, 0)
-        for position, batch in enumerate(self.sampler.batches()[: len(self)]):
-            if position >= start:
-                self._position = position + 1
-                yield batch[self.rank :: self.world_size].tolist()
+        for batch in self.sampler.batches()[self.first : len(self)]:
+            yield batch[self.rank :: self.world_size].tolist()
 
-    def state_dict(self) -> dict[str, int]:
-        """Where the order stands; ``position`` counts the global batches handed out, those fetched ahead included."""
-        return {"seed": self.sampler.seed, "epoch": self.sampler.epoch, "position": self._position}
+    @property
+    def first(self) -> int:
+        """How many global batches of the epoch are left out, since they were processed before."""
+        epoch, position = self._start
+        return position if epoch == self.sampler.epoch else 0
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass begins behind ``position`` global batches of ``epoch``.
-
-        Raises:
-            UserError: the state belongs to another data seed.
-        """
-        if state["seed"] != self.sampler.seed:
-            raise UserError(
-                f"The checkpoint's rows were ordered with the data seed {state['seed']}, this run has "
-                f"{self.sampler.seed}; set seeds.data to {state['seed']} to continue."
-            )
-        self.sampler.set_epoch(state["epoch"])
-        self._resume = (state["epoch"], state["position"])
-        self._position = state["position"]
+    def start_at(self, epoch: int, position: int) -> None:
+        """From here on the passes over this epoch begin behind ``position`` global batches."""
+        self.sampler.set_epoch(epoch)
+        self._start = (epoch, position)
 
 
 def training_sampler(order: GlobalOrder, rank: int, world_size: int) -> GlobalBatchSampler:

@@ -5,11 +5,14 @@ from dataclasses import asdict, astuple
 from typing import Any, TypeAlias
 
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..contracts.batch import Batch
-from ..contracts.errors import UserError
+from ..contracts.seeds import derive
+from .ordered_loader import require_same_order
 from .streaming import ChunkOrder, Cursor, TextStream
+from .trainer_position import trainer_position
 
 BEHIND = "stream"
 """Key of a batch: the fields of the ``Cursor`` behind it, and how many rows of the epoch were left out until then."""
@@ -66,9 +69,13 @@ class StreamedBatches(IterableDataset[Item]):
 class StreamLoader:
     """What a trainer iterates; its length is unknown.
 
+    Where the stream stands is where it was behind the last batch that the trainer has *processed*. A trainer fetches
+    ahead, so the cursors of the batches still outstanding are kept.
+
     Args:
         batches: the stream.
         collate: makes a batch of some units.
+        trainer: whose position it is; None, or one that does not fit, leaves it to the batches taken.
         num_workers: 0, or 1 to read and tokenize beside the training; the order is the same.
         pin_memory: page-locked batches.
     """
@@ -77,71 +84,92 @@ class StreamLoader:
         self,
         batches: StreamedBatches,
         collate: Callable[[Any], Batch],
+        trainer: Trainer | None = None,
         num_workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        self.stream = batches
+        self.stream, self.trainer = batches, trainer
         self.sampler = self  # where Lightning looks for set_epoch
         self.loader = DataLoader(
             batches,
             batch_size=None,
             collate_fn=WithCursor(collate),  # pyright: ignore[reportArgumentType] - of one item, as batch_size is None
-            # One of its own: a loader draws its workers' seed from the global generator otherwise.
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator(),  # a loader draws its workers' seed from the global one otherwise
             num_workers=num_workers,
             pin_memory=pin_memory,
         )
-        self.behind, self.dropped = batches.start, 0
+        self.dropped = 0
+        self._set(0, 0, batches.start)
+
+    def _set(self, epoch: int, position: int, start: Cursor) -> None:
+        """The next pass is one over ``epoch``, behind ``position`` batches of it."""
+        self.epoch, self.first, self.stream.start, self.begun = epoch, position, start, False
+        self.taken, self.behind = position, {position: (start, self.dropped)}
 
     def set_epoch(self, epoch: int) -> None:
-        if epoch != self.stream.start.epoch:
-            self.stream.start = self.behind = Cursor(epoch)
+        if epoch != self.epoch:
+            self._set(epoch, 0, Cursor(epoch))
 
     def __iter__(self) -> Iterator[Batch]:
         """Raises:
         UserError: there is no batch, so that a trainer would go through epochs without a step for ever.
         """
-        batch = None
+        if (place := trainer_position(self.trainer)) is not None:
+            self.set_epoch(place[0])  # Lightning makes the first iterator of a fit before it sets the epoch
+        self._set(self.epoch, self.first, self.stream.start)
+        self.begun, batch = True, None
+        assert self.loader.generator is not None
+        self.loader.generator.manual_seed(derive("loader", "stream", self.stream.order.seed, self.epoch))
         for batch in self.loader:
             yield batch
         if batch is None:
             raise self.stream.text.nothing()
-        self.stream.start = Cursor(self.stream.start.epoch)
+        self.first, self.stream.start = 0, Cursor(self.epoch)
 
     def take(self, batch: Batch) -> Batch:
-        """The batch for a training step, without what only the stream knows of it.
-
-        A trainer fetches ahead: what it holds when a run stops has to come again, so that the state is that behind the
-        last batch *taken*.
-        """
+        """The batch for a training step, without what only the stream knows of it."""
         *cursor, dropped = batch.pop(BEHIND).tolist()
-        self.behind, self.dropped = Cursor(*cursor), max(self.dropped, dropped)
+        self.taken, self.dropped = self.taken + 1, max(self.dropped, dropped)
+        self.behind[self.taken] = Cursor(*cursor), self.dropped
+        for position in [position for position in self.behind if position < self._processed()]:
+            del self.behind[position]
         return batch
 
-    def state_dict(self) -> dict[str, int]:
-        """A few numbers, whatever the size of the data."""
+    def _processed(self) -> int:
+        place = trainer_position(self.trainer) if self.begun else None  # before that it counts those of the last epoch
+        return self.taken if place is None else place[1]
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to have the same order; plain values."""
+        order = self.stream.order
         return {
-            "seed": self.stream.order.seed,
+            "seed": order.seed,
+            "global_batch": order.global_batch,
+            "bucketing": order.loader.bucketing,
             "buffer": self.stream.text.buffer,
-            "dropped": self.dropped,
-            **asdict(self.behind),
         }
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """A few numbers, whatever the size of the data."""
+        position = self._processed()
+        cursor, dropped = self.behind[position]
+        return {
+            **self.identity(),
+            "epoch": self.epoch,
+            "position": position,
+            "dropped": dropped,
+            "cursor": asdict(cursor),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """The next pass begins behind the cursor: the rows before it are read again and not tokenized.
 
         Raises:
             UserError: the state belongs to another order.
         """
-        own = self.state_dict()
-        for key, where in {"seed": "seeds.data", "buffer": "data.init_args.buffer"}.items():
-            if state[key] != own[key]:
-                raise UserError(
-                    f"The checkpoint's rows were ordered with {where} {state[key]}, this run has {own[key]}; set it to "
-                    f"{state[key]} to continue."
-                )
-        self.stream.start = self.behind = Cursor(**{key: state[key] for key in asdict(self.behind)})
+        require_same_order(state, self.identity())
         self.dropped = state["dropped"]
+        self._set(state["epoch"], state["position"], Cursor(**state["cursor"]))
 
 
 class WithCursor:

@@ -95,7 +95,8 @@ class StreamingTextDataModule(TextDataModule):
         order = ChunkOrder(self.loader, self.context, self.batch_size * world_size, self.seed)
         collate = collator_of(self.template, self.tokenizer.pad_id, self.loader)
         batches = StreamedBatches(self._stream, order, rank, world_size)
-        self._training = StreamLoader(batches, collate, self.loader.num_workers, self.loader.pin_memory)
+        own = self.loader
+        self._training = StreamLoader(batches, collate, self.trainer, own.num_workers, own.pin_memory)
         return self._training  # pyright: ignore[reportReturnType]
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -198,7 +198,7 @@ class TextDataModule(LightningDataModule):
         layout = self.layout
         rank, world_size = self._place()
         order = GlobalOrder(layout.lengths, self.batch_size * world_size, self.seed, layout.bucketing)
-        return self.batches(layout.rows, training_sampler(order, rank, world_size), "train", layout.collate)
+        return self.training_batches(layout.rows, training_sampler(order, rank, world_size), layout.collate)
 
     def packing_probe(self) -> PackedSamples | None:
         return self.layout.probe(self.tokenizer.pad_id)
@@ -247,7 +247,7 @@ class TextDataModule(LightningDataModule):
         self.predict_rows = list(samples["row"]) if len(samples) else []
         data = TokenDataset(samples) if len(samples) else []
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
-        options = self._options("predict")
+        options = self._options() | {"generator": self._generator("predict")}
         return DataLoader(data, batch_size=size, shuffle=False, **options)  # pyright: ignore[reportReturnType, reportArgumentType]
 
     @cached_property
@@ -307,30 +307,23 @@ class TextDataModule(LightningDataModule):
         """Rank and number of processes."""
         return (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
 
-    def batches(
-        self,
-        rows: TorchDataset[Any],
-        sampler: Sampler[list[int]],
-        name: str,
-        collate: Callable[..., Batch] | None = None,
-    ) -> DataLoader[Batch]:
+    def training_batches(
+        self, rows: TorchDataset[Any], sampler: GlobalBatchSampler, collate: Callable[..., Batch]
+    ) -> OrderedLoader:
+        """A loader as this module makes them, of any rows in any training order."""
+        return OrderedLoader(rows, sampler, self.trainer, **self._options(collate))
+
+    def batches(self, rows: TorchDataset[Any], sampler: Sampler[list[int]], name: str) -> DataLoader[Batch]:
         """A loader as this module makes them, of any rows in any order; equal names draw equal worker seeds."""
-        options = self._options(name, collate)
-        if isinstance(sampler, GlobalBatchSampler):
-            return OrderedLoader(rows, batch_sampler=sampler, processed=self._processed, **options)
-        return DataLoader(rows, batch_sampler=sampler, **options)
+        return DataLoader(rows, batch_sampler=sampler, generator=self._generator(name), **self._options())
 
-    def _processed(self) -> int:
-        """Batches of this epoch that have trained."""
-        if self.trainer is None:
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _options(self, name: str, collate: Callable[..., Batch] | None = None) -> dict[str, Any]:
+    def _generator(self, name: str) -> torch.Generator:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.
+        return torch.Generator().manual_seed(derive("loader", name, self.seed))
+
+    def _options(self, collate: Callable[..., Batch] | None = None) -> dict[str, Any]:
         return {
             "collate_fn": collate or self.template.collator(self.tokenizer.pad_id),
-            "generator": torch.Generator().manual_seed(derive("loader", name, self.seed)),
             "num_workers": self.loader.num_workers,
             "persistent_workers": self.loader.num_workers > 0,
             "pin_memory": self.loader.pin_memory,

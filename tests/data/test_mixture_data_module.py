@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerState
 
 from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSources, TrainedLabels
 from finelab.contracts.errors import UserError
@@ -63,7 +64,7 @@ def alone(files, tokens):
 
 
 def on_rank(data, rank, world_size):
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    data.trainer = SimpleNamespace(state=TrainerState(), global_rank=rank, world_size=world_size)
     return data
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import TrainerState
 
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Documents, StreamingTextDataModule, TextDataModule, streaming
@@ -48,7 +49,7 @@ def ids_of(loader):
 
 
 def on_rank(data, rank, world_size):
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size, max_steps=10)
+    data.trainer = SimpleNamespace(state=TrainerState(), global_rank=rank, world_size=world_size, max_steps=10)
     return data
 
 
@@ -106,7 +107,7 @@ def test_a_resumed_stream_goes_on_where_it_stood(module, monkeypatch, loader, do
     for batch in itertools.islice(stopped, done):
         stopped.take(batch)
     state = json.loads(json.dumps(stopped.state_dict()))
-    assert len(state) == 8
+    assert len(str(state)) < 250
     resumed = module(**settings).train_dataloader()
     resumed.load_state_dict(state)
     tokenized = []
@@ -114,12 +115,12 @@ def test_a_resumed_stream_goes_on_where_it_stood(module, monkeypatch, loader, do
     monkeypatch.setattr(Documents, "encode", lambda self, rows, *rest: tokenized.append(1) or encode(self, rows, *rest))
     resumed.set_epoch(0)
     assert ids_of(resumed) == whole[done:]
-    assert len(tokenized) == -(-ROWS // CHUNK) - state["chunk"]
+    assert len(tokenized) == -(-ROWS // CHUNK) - state["cursor"]["chunk"]
 
 
 def test_a_state_of_another_order_is_refused(module):
     state = module().train_dataloader().state_dict()
-    with pytest.raises(UserError, match=r"buffer 50, this run has 600"):
+    with pytest.raises(UserError, match=r"data.init_args.buffer was 50, and is 600"):
         module(buffer=600).train_dataloader().load_state_dict(state)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerState
 
 from finelab.contracts.batch import IGNORE, MODEL_INPUTS
 from finelab.contracts.errors import UserError
@@ -29,7 +30,7 @@ def ids_of(loader):
 
 
 def on_rank(data, rank, world_size):
-    data.trainer = SimpleNamespace(global_rank=rank, world_size=world_size)
+    data.trainer = SimpleNamespace(state=TrainerState(), global_rank=rank, world_size=world_size)
     return data
 
 
