@@ -2,13 +2,17 @@
 
 import itertools
 import json
+import shutil
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
+from finelab.callbacks.state_io import StateIO
+from finelab.callbacks.training_state import TrainingState
 from finelab.contracts.errors import UserError
+from finelab.contracts.state_folder import states
 from finelab.data import Classification, MixtureDataModule, StreamingTextDataModule, TextDataModule, streaming
 from finelab.data.loader_options import LoaderOptions
 from finelab.data.mixture_specs import SourceSpec
@@ -202,3 +206,49 @@ def test_one_global_batch_goes_on_over_other_ranks(made):
         data._place = lambda rank=rank: (rank, 2)
         halves.append(rest(data.train_dataloader(), state))
     assert [sorted(itertools.chain(*parts)) for parts in zip(*halves, strict=True)] == [sorted(b) for b in whole]
+
+
+class Stepped(Noting):
+    """With a schedule, which asks for the number of steps and so makes the loader before anything is restored."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+        steps = int(self.trainer.estimated_stepping_batches)
+        scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, total_iters=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+
+class Keeping(L.Callback):
+    """A copy of every training state, since a run keeps the newest one only."""
+
+    def __init__(self, run, folder):
+        self.run, self.folder, self.kept = run, folder, {}
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        for state in states(self.run):
+            if (copy := self.folder / state.name) not in self.kept:
+                shutil.copytree(state, copy)
+                self.kept[copy] = len(module.seen)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("kind", ["text", "mixture", "stream"])
+def test_a_run_that_goes_on_from_any_of_its_states_takes_the_batches_that_were_left(made, kind, workers, tmp_path):
+    """Two micro-batches a step and six an epoch; every second batch of a stream's epoch closes a window, too."""
+
+    def run(name, resume=None, *callbacks):
+        module = Stepped()
+        own = [TrainingState(tmp_path / name, steps=1), *callbacks]
+        settings = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "callbacks": own}
+        settings |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": False}
+        settings |= {"max_epochs": EPOCHS, "max_steps": EPOCHS * BATCHES // 2, "val_check_interval": 3}
+        trainer = L.Trainer(**settings, accumulate_grad_batches=2, plugins=[StateIO()], enable_checkpointing=False)
+        trainer.fit(module, datamodule=made(kind, workers), ckpt_path=resume)
+        return module.seen
+
+    keeping = Keeping(tmp_path / "whole", tmp_path / "kept")
+    whole = run("whole", None, keeping)
+    assert len(whole) == EPOCHS * BATCHES and len(keeping.kept) >= EPOCHS * BATCHES // 2
+    for number, (state, done) in enumerate(keeping.kept.items()):
+        if not workers or number in (1, 3, 4):
+            assert run(f"resumed-{number}", state) == whole[done:], state.name
