@@ -1,15 +1,14 @@
 """The best trainable weights of a run, on the disk as soon as they are seen and in the module at the end."""
 
 import math
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from ..contracts.files import replace_folder
+from ..contracts.disk import disk_faults
+from ..contracts.files import whole_folder
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
 from .split_evaluation import evaluate_split, logged
@@ -96,14 +95,9 @@ class BestCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer, module: LightningModule, name: str) -> None:
         if not trial_batches(trainer) and trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            scratch = Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{name}-"))
-            try:
-                scratch.chmod(0o755)
+            size = sum(p.nbytes for p in module.parameters() if p.requires_grad)
+            with disk_faults(self.folder / name, size), whole_folder(self.folder / name) as scratch:
                 finetuner(module).save_folder(scratch)
-                replace_folder(scratch, self.folder / name)
-            finally:
-                shutil.rmtree(scratch, ignore_errors=True)
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..contracts.disk import disk_faults
+from ..contracts.files import part_of, sync_to_disk
 from .evaluation import Evaluation, Score
 
 
@@ -56,7 +58,10 @@ class Results:
         relative = Path("predictions") / f"{name}.parquet"
         path = self.directory / relative
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_suffix(".part")
-        pyarrow.parquet.write_table(pyarrow.table(evaluation.examples), scratch)
-        os.replace(scratch, path)
+        scratch = part_of(path)
+        table = pyarrow.table(evaluation.examples)
+        with disk_faults(path, table.nbytes):
+            pyarrow.parquet.write_table(table, scratch)
+            sync_to_disk(scratch)
+            os.replace(scratch, path)
         self.examples[name] = str(relative)

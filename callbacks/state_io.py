@@ -1,24 +1,31 @@
 """How a checkpoint reaches the disk: whole or not at all, and never as a pickle."""
 
+import errno
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.types import _PATH
 
-from ..contracts.files import replace_folder
+from ..contracts.disk import disk_faults
+from ..contracts.files import remove_folder, whole_folder
 from ..contracts.state_folder import BEST, TENSORS, verify, write_manifest
-from .state_file import read_state, write_state
+from .state_file import StateFile, read_state, state_file
 
 OURS = "finelab"
 """Key of a checkpoint: what its manifest says beyond the files."""
+NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
+"""What a file system says that has no hard links, or no more of them."""
 
 
 class StateIO(CheckpointIO):
     """A checkpoint is a folder, see ``contracts.state_folder``.
+
+    It is made in a scratch folder beside its place: every file is written and flushed to the disk, read back and
+    compared with what was written, then the folder gets its name and its parent is flushed. A kill at any moment leaves
+    the checkpoint before it, the new one, or both. Whoever calls takes the former ones away afterwards.
 
     Args:
         best: a folder of weights that goes into each checkpoint, as hard links.
@@ -28,21 +35,22 @@ class StateIO(CheckpointIO):
         self.best = best
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any | None = None) -> None:
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
-        try:
-            scratch.chmod(0o755)
-            content = dict(checkpoint)
-            said = content.pop(OURS, {})
-            write_state(content, scratch / TENSORS)
-            if self.best is not None and self.best.is_dir():
-                shutil.copytree(self.best, scratch / BEST, copy_function=link_or_copy)
-            write_manifest(scratch, {"step": checkpoint.get("global_step"), **said})
-            replace_folder(scratch, target)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        verify(target)
+        """Raises:
+        UserError: something in it is neither plain nor a tensor.
+        DiskError: it cannot be written; the path and the bytes needed are named.
+        """
+        content = dict(checkpoint)
+        said = {"step": checkpoint.get("global_step"), **content.pop(OURS, {})}
+        state = state_file(content)
+        with disk_faults(Path(path), state.size), whole_folder(Path(path)) as scratch:
+            self._fill(scratch, state, said)
+
+    def _fill(self, scratch: Path, state: StateFile, said: dict[str, Any]) -> None:
+        written = state.write(scratch / TENSORS)
+        if self.best is not None and self.best.is_dir():
+            link_folder(self.best, scratch / BEST)
+        if write_manifest(scratch, said)[TENSORS] != written:
+            raise OSError(errno.EIO, "what was read back is not what was written", str(scratch / TENSORS))
 
     def load_checkpoint(
         self, path: _PATH, map_location: Any | None = None, weights_only: bool | None = None
@@ -54,12 +62,21 @@ class StateIO(CheckpointIO):
         return read_state(Path(path) / TENSORS) | {OURS: manifest}
 
     def remove_checkpoint(self, path: _PATH) -> None:
-        shutil.rmtree(path)
+        remove_folder(Path(path))
 
 
-def link_or_copy(source: str, target: str) -> None:
+def link_folder(source: Path, target: Path) -> None:
     """Files of a checkpoint are replaced, never written into, so that a link keeps what it was made of."""
+    target.mkdir()
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        place.mkdir() if path.is_dir() else link_or_copy(path, place)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
         shutil.copy2(source, target)

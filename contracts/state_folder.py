@@ -7,12 +7,12 @@
 import hashlib
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import write_atomically
+from .files import file_digest, standing, write_through
+from .files import sweep as sweep_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -20,6 +20,9 @@ TENSORS = "state.safetensors"
 BEST = "best"
 CHECKPOINTS = "checkpoints"
 NAME = re.compile(r"state-(\d{8,})")
+SEAL = "sha256"
+LARGEST_MANIFEST = 2**26
+"""Bytes; a manifest takes a few thousand."""
 
 
 def state_name(step: int) -> str:
@@ -39,30 +42,61 @@ def latest_state(run: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """To be called last: the digest of every other file is among what is written."""
-    files = {path.relative_to(folder).as_posix(): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    write_atomically(folder / MANIFEST, json.dumps({"format": FORMAT, **content, "files": files}, indent=1))
+def best_weights(run: Path) -> Path:
+    """``checkpoints/best`` of a run, or what a kill during its replacement has left of it."""
+    return standing(run / CHECKPOINTS / BEST)
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, str]:
+    """To be called last: the digest of every other file is among what is written, and is given back."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+    whole = {"format": FORMAT, **content, "files": files}
+    text = json.dumps({**whole, SEAL: sealed(whole)}, indent=1)
+    write_through(folder / MANIFEST, [text.encode()])
+    return files
+
+
+def sealed(manifest: dict[str, Any]) -> str:
+    """Of a manifest's own values."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Raises:
     UserError: it is no training state, or one of another format.
     """
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UserError(
+            f"{folder} {what}, and a training state of finelab is a folder such as RUN/checkpoints/state-00000120; "
+            "pickles (.ckpt, .pt, .bin) are never read. Go on with finelab fit --resume RUN."
+        )
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_MANIFEST:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"{folder} is no training state of finelab ({MANIFEST} cannot be read: {error.strerror}); name a folder "
             "such as RUN/checkpoints/state-00000120, or go on with finelab fit --resume RUN."
         ) from error
-    except ValueError as error:
-        raise UserError(f"{folder / MANIFEST} is damaged ({error}); the run has to be made again.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}): it is not what finelab wrote. Copy the "
+            "checkpoint again, or go on from another one with --ckpt_path."
+        ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
         seen = content.get("format") if isinstance(content, dict) else content
         raise UserError(
-            f"{folder / MANIFEST} has format {str(seen)[:40]!r} and this version of finelab reads {FORMAT}; go on with "
-            "the version that wrote it."
+            f"{path} has format {str(seen)[:40]!r} and this version of finelab reads {FORMAT}; go on with the version "
+            "that wrote it."
+        )
+    if content.pop(SEAL, None) != sealed(content):
+        raise UserError(
+            f"{path} is not what finelab wrote there (its own {SEAL} is another): it is damaged or was changed. Copy the "
+            "checkpoint again, or go on from another one with --ckpt_path."
         )
     return content
 
@@ -71,33 +105,45 @@ def verify(folder: Path) -> dict[str, Any]:
     """The manifest of a training state of which every file is as it was written.
 
     Raises:
-        UserError: a file is missing or is another one.
+        UserError: a file is missing, is another one, or lies elsewhere.
     """
     manifest = read_manifest(folder)
-    for name, expected in manifest["files"].items():
-        path = folder / name
-        if not path.is_file() or digest(path) != expected:
-            what = "is missing" if not path.is_file() else "is not the file that was written (its sha256 is another)"
+    for name, expected in {TENSORS: None, **manifest["files"]}.items():
+        if fault := fault_of(folder, name, expected):
             raise UserError(
-                f"{path} {what}: the training state is damaged. Copy it again, or go on from an older one with "
-                "--ckpt_path."
+                f"{folder / name} {fault}: the training state is damaged or was changed, and was not loaded. Copy it "
+                "again, or go on from another one with --ckpt_path."
             )
     return manifest
 
 
-def digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def fault_of(folder: Path, name: str, expected: object) -> str | None:
+    """What is wrong with one file of a manifest; None where nothing is."""
+    path, inner = folder / name, Path(name)
+    if inner.is_absolute() or ".." in inner.parts:
+        return "lies outside of its folder"
+    if any((folder / part).is_symlink() for part in (inner, *inner.parents[:-1])):
+        return "is a link"
+    if not path.is_file():
+        return "is missing"
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if found == expected else "is not the file that was written (its sha256 is another)"
 
 
 def sweep(run: Path) -> None:
-    """Take away what a killed process has left half-written, and put back what it was about to replace."""
+    """Take away what a killed process has left half-written, and put back what it was about to replace.
+
+    Raises:
+        UserError: the checkpoints lie elsewhere, where nothing may be taken away.
+    """
     folder = run / CHECKPOINTS
-    if not folder.is_dir():
-        return
-    for old in folder.glob(".*-previous"):
-        target = folder / old.name[1:].removesuffix("-previous")
-        if not target.exists():
-            old.rename(target)
-    for stray in folder.glob(".*"):
-        shutil.rmtree(stray)
+    if folder.is_symlink():
+        raise UserError(
+            f"{folder} is a link to {folder.resolve()}, and a run writes and clears up in folders of its own only. "
+            "Move the checkpoints into the run, or link the whole run."
+        )
+    for part in (run, folder, run / "predictions"):
+        sweep_folder(part)
