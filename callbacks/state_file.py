@@ -66,7 +66,7 @@ class StateFile:
         yield self.header
         for tensor in self.tensors:
             plain = tensor.cpu().resolve_conj().resolve_neg().contiguous()
-            yield memoryview(plain.reshape(-1).view(torch.uint8).numpy())
+            yield plain.reshape(-1).view(torch.uint8).numpy().data
 
 
 def state_file(tree: dict[str, Any]) -> StateFile:
@@ -119,10 +119,11 @@ def read_state(path: Path) -> dict[str, Any]:
         if not isinstance(tree, dict):
             raise ValueError(f"it holds a {type(tree).__name__}")
     except (SafetensorError, OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"{path} cannot be read as a training state ({type(error).__name__}: {' '.join(str(error).split())[:200]}): "
-            "it is damaged, or no file of finelab. Nothing in it was run. Copy the checkpoint again, or go on from "
-            "another one with --ckpt_path."
+            f"{path} cannot be read as a training state ({type(error).__name__}: {reason}): it is damaged, "
+            "or no file of finelab. Nothing in it was run. Copy the checkpoint again, or go on from another one with "
+            "--ckpt_path."
         ) from error
     return tree
 

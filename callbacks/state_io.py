@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch.utilities import rank_zero_warn
 
 from ..contracts.disk import disk_faults
 from ..contracts.files import remove_folder, whole_folder
@@ -62,7 +63,11 @@ class StateIO(CheckpointIO):
         return read_state(Path(path) / TENSORS) | {OURS: manifest}
 
     def remove_checkpoint(self, path: _PATH) -> None:
-        remove_folder(Path(path))
+        """What cannot be taken away is no reason to end a run whose newer state is safe."""
+        try:
+            remove_folder(Path(path))
+        except OSError as error:
+            rank_zero_warn(f"{path} is no longer needed and could not be removed ({error}); remove it yourself.")
 
 
 def link_folder(source: Path, target: Path) -> None:

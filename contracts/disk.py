@@ -41,10 +41,11 @@ def disk_faults(path: Path, needed: int) -> Iterator[None]:
         else:
             cure = "See to the disk or its connection"
         reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())
+        kind = errno.errorcode.get(number or 0, type(error).__name__)
         raise DiskError(
-            f"{path} could not be written: {reason} ({errno.errorcode.get(number or 0, type(error).__name__)}). It needs "
-            f"{needed:,} bytes, and {free_space(path)}. What stood there before is as it was. {cure}, then go on with "
-            "finelab fit --resume RUN; another place is given by run.root."
+            f"{path} could not be written: {reason} ({kind}). It needs {needed:,} bytes, and {free_space(path)}. What "
+            f"stood there before is as it was. {cure}, then go on with finelab fit --resume RUN; run.root gives "
+            "another place."
         ) from error
 
 

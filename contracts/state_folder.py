@@ -95,8 +95,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if content.pop(SEAL, None) != sealed(content):
         raise UserError(
-            f"{path} is not what finelab wrote there (its own {SEAL} is another): it is damaged or was changed. Copy the "
-            "checkpoint again, or go on from another one with --ckpt_path."
+            f"{path} is not what finelab wrote there (its own {SEAL} is another): it is damaged or was changed. Copy "
+            "the checkpoint again, or go on from another one with --ckpt_path."
         )
     return content
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from finelab import callbacks
+from finelab.contracts.disk import DiskError
 from finelab.contracts.errors import UserError
 from finelab.models.meters import ClassificationMeter
 
@@ -138,10 +139,10 @@ def test_a_crash_while_saving_keeps_the_checkpoint_before(fit, classifier, data,
         save(folder)
         if len(calls) == 2:
             next(folder.glob("*.safetensors")).write_bytes(b"half")
-            raise OSError("disk full")
+            raise OSError(28, "disk full")
 
     module.save_folder = save_half
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DiskError, match="checkpoints/best could not be written: disk full.*It needs [0-9,]+ bytes"):
         fit(module, data(), [script, callbacks.BestCheckpoint(tmp_path)], max_epochs=3)
     again = classifier()
     again.load_folder(tmp_path / "checkpoints" / "best")
