@@ -116,6 +116,7 @@ class RunRecord(Callback):
             examples=results.examples,
             test_read=results.test_read,
             order_digest=self.order.digest,
+            order_trail=self.order.trail.as_dict() if self.order.trail is not None else {},
             cost=self._cost(trainer, module),
             versions=versions(),
             hardware=hardware(trainer.world_size),

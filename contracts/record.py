@@ -122,6 +122,8 @@ class Record:
         error: exception class and message of a failed run.
         regularizers: ``class`` and ``settings`` of each, in order.
         learning_rates: the same.
+        order_trail: where that digest came from: sums over stretches of ``every`` steps, see ``OrderTrail``; two runs
+            whose digests differ first part in the first stretch that differs. Empty without a digest.
         resumed: one entry per resume: the optimizer ``step`` it went on from, and its ``time``.
     """
 
@@ -147,6 +149,7 @@ class Record:
     error: dict[str, str] | None = None
     regularizers: list[dict[str, Any]] = field(default_factory=list)
     learning_rates: list[dict[str, Any]] = field(default_factory=list)
+    order_trail: dict[str, Any] = field(default_factory=dict)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 

@@ -5,6 +5,7 @@ import lightning as L
 import torch
 
 from finelab import callbacks
+from finelab.contracts.order_trail import OrderTrail
 
 
 def by_hand(pairs) -> str:
@@ -29,7 +30,7 @@ def test_the_split_into_micro_batches_does_not_matter_and_the_step_does(fit, cla
     assert digests[4, 1] == digests[2, 2] == digests[1, 4] != digests[2, 1]
 
 
-def test_the_state_is_one_number_from_which_it_goes_on(fit, classifier, data) -> None:
+def test_it_goes_on_from_its_state(fit, classifier, data) -> None:
     states = []
 
     class Snapshot(L.Callback):
@@ -38,10 +39,11 @@ def test_the_state_is_one_number_from_which_it_goes_on(fit, classifier, data) ->
 
     order = callbacks.OrderDigest()
     fit(classifier(), data(), [order, Snapshot()])
-    assert states[0] == {"total": by_hand([(i // 4, i) for i in range(24)])}
+    first = OrderTrail.of(states[0])
+    assert first.digest == by_hand([(i // 4, i) for i in range(24)]) and len(first.sums) == 6
     resumed = callbacks.OrderDigest()
     resumed.load_state_dict(states[0])
     for step in range(6, 12):
         trainer = SimpleNamespace(global_step=step)
         resumed.on_train_batch_start(trainer, None, {"sample_id": torch.arange(4) + 4 * (step - 6)}, step - 6)
-    assert resumed.state_dict()["total"] == order.digest
+    assert resumed.state_dict() == order.state_dict() == order.trail.as_dict()
