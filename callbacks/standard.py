@@ -20,6 +20,7 @@ from .history import History
 from .order_digest import OrderDigest
 from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
+from .preflight import Preflight
 from .results import Results
 from .run_record import RunRecord
 from .state_io import StateIO
@@ -48,6 +49,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         DataReport(run.directory),
         ChatTemplate(),
         PackingCheck(),
+        Preflight(run.config, run.directory, run.rehearse, results),
         throughput,
         *progress(run.config.get("trainer", {}), throughput),
         order,

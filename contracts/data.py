@@ -130,3 +130,38 @@ class MixedSources(Protocol):
 
     @property
     def training_names(self) -> list[str]: ...
+
+
+@dataclass(frozen=True)
+class RehearsalBatches:
+    """Batches of one split that are tried before training; no loader is read for them, so that no draw is shifted.
+
+    Args:
+        longest: the longest rows of the split, as many as a batch of this rank has.
+        typical: a batch of the first epoch whose padded size is nearest to the mean.
+        sample: rows at even distances of the whole split, padded, never packed; the same on every rank.
+    """
+
+    longest: Batch
+    typical: Batch
+    sample: Batch
+
+
+@runtime_checkable
+class RehearsalSource(Protocol):
+    """A data module whose longest batches are known before training.
+
+    Attributes:
+        tokenizer: what the rows were encoded with (``finelab.data.tokenizer.LoadedTokenizer``).
+        predicts_text: a target is an answer to be written, which has an end.
+    """
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    @property
+    def predicts_text(self) -> bool: ...
+
+    def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
+        """None where there is no such split."""
+        ...

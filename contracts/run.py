@@ -40,6 +40,7 @@ class Run:
         evaluate_test: whether the test split may be read at the end.
         seeds: the replicate.
         resumed_from: the training state from which it goes on.
+        rehearse: whether the first steps are tried before training.
     """
 
     directory: Path
@@ -48,6 +49,7 @@ class Run:
     evaluate_test: bool
     seeds: Seeds
     resumed_from: Path | None = None
+    rehearse: bool = True
 
 
 def create_run(root: str | Path, name: str | None, stem: str) -> Path:

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
-from ..contracts.data import EvaluationSet, PackedSamples, Split
+from ..contracts.data import EvaluationSet, PackedSamples, RehearsalBatches, Split
 from ..contracts.errors import UserError
 from ..contracts.targets import TargetKind
 from .duplicates import Duplicates
@@ -23,10 +23,12 @@ from .mixture_order import MixtureOrder
 from .mixture_parts import MixtureParts, require_trained
 from .mixture_report import listed, proportions, render_mixture, repeated_across
 from .mixture_specs import SourceSpec, check_specs, naming
+from .rehearsal import of_evaluation, of_training
 from .sampler import FixedBatchSampler, training_sampler
 from .splits import Fractions
 from .template import Template
 from .text_data_module import TextDataModule
+from .tokenizer import LoadedTokenizer
 from .training_layout import TrainingLayout
 
 
@@ -260,6 +262,16 @@ class MixtureDataModule(LightningDataModule):
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         sampler = FixedBatchSampler(data.lengths, size, *self._place())
         return self.parts[next(iter(parts))].batches(data, sampler, f"evaluate {split}")
+
+    def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
+        whole = self.evaluation_loader(split)
+        if whole is None:
+            return None
+        return of_training(self.train_dataloader(), whole) if split == "train" else of_evaluation(whole)
+
+    @property
+    def tokenizer(self) -> LoadedTokenizer:
+        return self._reader.tokenizer
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Rows of ``predict_input``, read with the template of the mixture, or of its first source."""

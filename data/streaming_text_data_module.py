@@ -3,21 +3,23 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
-from ..contracts.data import PackedSamples
+from ..contracts.data import PackedSamples, RehearsalBatches
 from ..contracts.errors import UserError
 from .preparation import Preparation
+from .rehearsal import SAMPLED, of_units
 from .rejections import Reject, Row
 from .sources import Source
 from .stream_loader import BEHIND, StreamedBatches, StreamLoader
 from .streaming import ChunkOrder, Cursor, TextStream
 from .template import Template
 from .text_data_module import TextDataModule
+from .token_dataset import Sample
 from .training_layout import PROBED, collator_of, probe_of
 
 
@@ -98,6 +100,20 @@ class StreamingTextDataModule(TextDataModule):
         own = self.loader
         self._training = StreamLoader(batches, collate, self.trainer, own.num_workers, own.pin_memory)
         return self._training  # pyright: ignore[reportReturnType]
+
+    def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
+        """Of the training rows, what the first chunk holds; the longest row of a stream is not known."""
+        if split != "train":
+            return super().rehearsal(split)
+        chunk = next((chunk for chunk in self._stream.chunks(Cursor()) if chunk.samples), None)
+        if chunk is None:
+            raise self._stream.nothing()
+        order = ChunkOrder(self.loader, self.context, self.batch_size, self.seed)
+        collate = collator_of(self.template, self.tokenizer.pad_id, self.loader)
+        return of_units(order.units(chunk.samples, 0, 0, 0), self.batch_size, collate, self._sampled(chunk.samples))
+
+    def _sampled(self, samples: list[Sample]) -> Batch:
+        return self.template.collator(self.tokenizer.pad_id)(samples[:SAMPLED])
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """A training step takes this batch: from here on the stream stands behind it."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from ..contracts.batch import Batch
-from ..contracts.data import PackedSamples, Split
+from ..contracts.data import PackedSamples, RehearsalBatches, Split
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from ..contracts.targets import TargetKind
@@ -23,6 +23,7 @@ from .loader_options import LoaderOptions
 from .ordered_loader import OrderedLoader
 from .prediction_input import read_prediction_input
 from .preparation import Preparation
+from .rehearsal import of_evaluation, of_training
 from .rejections import Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder, training_sampler
 from .sources import Source, as_source
@@ -202,6 +203,12 @@ class TextDataModule(LightningDataModule):
 
     def packing_probe(self) -> PackedSamples | None:
         return self.layout.probe(self.tokenizer.pad_id)
+
+    def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
+        whole = self.evaluation_loader(split)
+        if whole is None:
+            return None
+        return of_training(self.train_dataloader(), whole) if split == "train" else of_evaluation(whole)
 
     @property
     def predicts_text(self) -> bool:

@@ -200,6 +200,11 @@ class Objective(Target):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if not self.window.tokens:
             return
+        self.log_dict(self.finish_gradients(optimizer))
+        self.log("train/nll", self.window.mean("nll"), prog_bar=True)
+
+    def finish_gradients(self, optimizer: Optimizer) -> dict[str, float]:
+        """Parameter terms and shaping on a closed window with tokens; returns what is to be logged of the step."""
         parameters = trained(optimizer)
         additions, shown = self.add_parameter_terms(parameters)
         objective = self.window.mean("total") + additions
@@ -211,9 +216,7 @@ class Objective(Target):
         logged = {f"reg/{name}": value for name, value in shown.items()}
         means = zip(self.consumed, self.window.seen, strict=True)
         logged |= {f"train/{name}/nll": seen.nll / seen.tokens for name, seen in means if seen.tokens}
-        logged |= {"train/loss": objective, "grad/norm": norm.item(), "train/lr": rate}
-        self.log_dict(logged)
-        self.log("train/nll", self.window.mean("nll"), prog_bar=True)
+        return logged | {"train/loss": objective, "grad/norm": norm.item(), "train/lr": rate}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None

@@ -41,6 +41,7 @@ class RDrop(Regularizer):
                 "of 0 or more."
             )
         self.weight = weight
+        self.needs_noise = weight > 0
         self.unproven = False
 
     def attach(self, model: nn.Module) -> None:

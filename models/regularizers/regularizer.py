@@ -162,11 +162,13 @@ class Regularizer:
         surveys: whether ``before_training`` asks for rows; refused before anything else where the data has none.
         replays: whether ``shape_gradients`` may call ``replay``, for which the window's batches are kept; refused
             under float16 loss scaling.
+        needs_noise: whether the method adds nothing where two forwards of one batch draw no random number.
     """
 
     reads_base: bool = False
     surveys: bool = False
     replays: bool = True
+    needs_noise: bool = False
 
     def attach(self, model: nn.Module) -> None:
         """Called once with the adapted model, before compilation and before a checkpoint is restored.
