@@ -9,7 +9,6 @@ from ...models.schedule import Schedule
 from ..plain_progress import total_steps
 from .check import Check, Subject
 
-FEW = 20
 POINTS = 1000
 
 
@@ -25,11 +24,7 @@ class ScheduleSteps(Check):
         if math.isfinite(trainer.num_training_batches):
             each = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
             seen += f", {each:,} an epoch ({trainer.num_training_batches:,} batches)"
-        if total < FEW:
-            cure = "Raise trainer.max_epochs, or lower data.init_args.batch_size or trainer.accumulate_grad_batches."
-            yield Finding("steps", "warning", f"{seen}: hardly enough to learn anything", cure)
-        else:
-            yield ok("steps", seen)
+        yield ok("steps", seen)
         (optimizer,) = trainer.optimizers
         group = optimizer.param_groups[0]
         rate = group.get("initial_lr", group["lr"])
