@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from ..contracts.errors import UserError
 
 HELP = """\
-usage: finelab {fit,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+usage: finelab {fit,check,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
 
 The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
 
 commands:
   fit        train; evaluate before and after; leave a run directory
+  check      look for what would go wrong, without training: data, special tokens, the first steps on the longest batch,
+             time, memory and disk; exit code 1 where it found an error
   validate   evaluate on the validation split
   test       evaluate on the test split
   predict    read examples from a file or from stdin, write predictions
@@ -27,8 +29,10 @@ options:
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
   --resume               predict: go on with generated text in an --output that was interrupted
+  --output FILE.json     check: write the findings as JSON too
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
                          export: the folder to make; one that holds anything is never overwritten
+  --no-check             fit: do not try the first steps before training; the cheap checks are always made
   --tolerance X          export: fail above this difference of two logits, as a share of the largest one; 1e-4 for
                          float32 weights, 2^-7 for float16 and 2^-4 for bfloat16 if it is left out
   --rows N               export: compare on so many rows of the validation split; 32 if it is left out
@@ -37,6 +41,7 @@ options:
   --version              print the version and stop
 
 examples:
+  finelab check -c configs/quickstart.yaml
   finelab fit -c configs/quickstart.yaml
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
@@ -51,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 on success, 1 if a predictable end failed, 2 for anything that the user can put right, 130 after Ctrl-C.
+        0 on success, 1 if a predictable end failed or check found an error, 2 for anything that the user can put right,
+        130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -77,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    from .invocation import DATA_REPORT, EXPORT, read_invocation
+    from .invocation import CHECK, DATA_REPORT, EXPORT, read_invocation
     from .precheck import precheck
 
     invocation = read_invocation(arguments)
@@ -88,6 +94,10 @@ def run_command(arguments: list[str]) -> int:
         from .data_report import report_data
 
         report_data(invocation)
+    elif invocation.command == CHECK:
+        from .check import check_configuration
+
+        return check_configuration(invocation)
     elif invocation.command == EXPORT:
         from .export import export_run
 

@@ -13,12 +13,14 @@ from ..contracts.uri import package_path
 from .config_file import Entry, read_entries
 
 COMMANDS = ("fit", "validate", "test", "predict")
+CHECK = "check"
 DATA_REPORT = "data report"
 EXPORT = "export"
-PARSED_AS = {DATA_REPORT: "fit", EXPORT: "validate"}
+PARSED_AS = {CHECK: "fit", DATA_REPORT: "fit", EXPORT: "validate"}
 """Commands of ours, and those of Lightning whose configuration they take."""
 OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--tolerance", "--rows", "--config", "-c")
 RESUME = "--resume"
+NO_CHECK = "--no-check"
 WEIGHTS = Path("checkpoints") / "best"
 
 
@@ -27,17 +29,19 @@ class Invocation:
     """One command line.
 
     Args:
-        command: fit, validate, test, predict, export or data report.
+        command: fit, check, validate, test, predict, export or data report.
         arguments: what Lightning's parser gets, the command first (``PARSED_AS``) and config files resolved to paths.
         configs: the config files from left to right.
         trusted: packages that a configuration may name beside the allowed ones.
         run: the run directory that configuration and weights come from.
         input: predict reads this file, or stdin for "-".
-        output: predict writes this file, or stdout for "-"; data report writes into this folder, export makes it.
+        output: predict writes this file, or stdout for "-"; check writes its findings as JSON; data report writes into
+            this folder, export makes it.
         resume: predict goes on with the text of an output that was interrupted.
         tolerance: export fails above this difference of two logits, as a share of the largest one; None for that of the
             weights' type.
         rows: export compares on so many.
+        check: fit tries its first steps before it starts.
         written: the command line as it was typed.
     """
 
@@ -52,6 +56,7 @@ class Invocation:
     written: tuple[str, ...]
     tolerance: float | None = None
     rows: int = 32
+    check: bool = True
 
     @property
     def stem(self) -> str:
@@ -84,7 +89,7 @@ def read_invocation(argv: list[str]) -> Invocation:
     command, written = argv[0], tuple(argv)
     if argv[:2] == ["data", "report"]:
         command, argv = DATA_REPORT, [DATA_REPORT, *argv[2:]]
-    elif command not in (*COMMANDS, EXPORT):
+    elif command not in (*COMMANDS, CHECK, EXPORT):
         typed, known = " ".join(argv[:2]) if command == "data" else command, (*COMMANDS, *PARSED_AS)
         near = difflib.get_close_matches(typed, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
@@ -94,7 +99,7 @@ def read_invocation(argv: list[str]) -> Invocation:
     configs: list[Path] = []
     words = iter(argv[1:])
     for word in words:
-        if word == RESUME:
+        if word in (RESUME, NO_CHECK):
             continue
         name, equals, value = word.partition("=")
         if name not in OWN_OPTIONS:
@@ -117,6 +122,8 @@ def read_invocation(argv: list[str]) -> Invocation:
     else:
         check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
     check_resume(command, RESUME in argv, last(taken, "--output"))
+    if NO_CHECK in argv and command != "fit":
+        raise UserError(f"{NO_CHECK} on the command line belongs to fit, not to {command}.")
     return Invocation(
         command=command,
         arguments=(PARSED_AS.get(command, command), *rest),
@@ -127,6 +134,7 @@ def read_invocation(argv: list[str]) -> Invocation:
         output=last(taken, "--output"),
         resume=RESUME in argv,
         written=("finelab", *written),
+        check=NO_CHECK not in argv,
         **export_numbers(command, last(taken, "--tolerance"), last(taken, "--rows")),
     )
 
@@ -159,7 +167,7 @@ def read_run(command: str, value: str | None) -> Path | None:
     """
     if value is None:
         return None
-    if command in ("fit", DATA_REPORT):
+    if command in ("fit", CHECK, DATA_REPORT):
         raise UserError(
             f"--run {value} on the command line is for validate, test, predict and export, not for {command}; fit "
             "makes a run: name it with --run.name and say where with --run.root."
@@ -185,6 +193,12 @@ def check_predict_options(command: str, source: str | None, target: str | None) 
     if command == DATA_REPORT and source is None:
         if target is not None and Path(target).is_file():
             raise UserError(f"--output {target} on the command line is a file; data report writes into a folder.")
+        return
+    if command == CHECK and source is None:
+        if target is not None and Path(target).suffix != ".json":
+            raise UserError(
+                f"--output {target} on the command line must end in .json; check writes its findings there."
+            )
         return
     if command != "predict":
         given = [name for name, value in (("--input", source), ("--output", target)) if value is not None]

@@ -199,6 +199,7 @@ class FinelabCLI(LightningCLI):
             command=self.invocation.written,
             evaluate_test=config["evaluate_test"],
             seeds=Seeds.of(config["seeds"]),
+            rehearse=self.invocation.check,
         )
 
     def resolved_config(self) -> dict[str, Any]:
