@@ -22,6 +22,7 @@ from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
 from .backbone import Kind, Loading, load
 from .checkpoint_folder import described, read_manifest, require_same, require_shapes, write_manifest
+from .frozen import Loaded, require_start, running_statistics
 from .gradients import evaluating
 from .learning_rate import LearningRate, combined
 from .objective import Objective
@@ -84,10 +85,12 @@ class FineTuner(Objective):
             loaded = load(self.base, self.kind, self.loading)
             self.base_digest, self.loading_notes = loaded.digest, loaded.notes
             self.prepare_adapter(loaded.model)
+            untouched = Loaded(loaded.model)
             torch.manual_seed(derive("adapter", self.seeds.init))
             adapted = self.adapter.adapt(loaded.model)
             torch.manual_seed(derive("head", self.seeds.init))
             self.model = self.build(adapted)
+        self.origin = {"init_seed": self.seeds.init, "made": untouched.digest_of_made(self.model)}
         if not any(p.requires_grad for p in self.model.parameters()):
             raise UserError(
                 f"{type(self).__name__} with {type(self.adapter).__name__} has nothing to train; choose an adapter "
@@ -163,17 +166,25 @@ class FineTuner(Objective):
         self.at_start = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        trained = {name for name, p in self.named_parameters() if p.requires_grad}
-        checkpoint["state_dict"] = {name: x for name, x in checkpoint["state_dict"].items() if name in trained}
-        checkpoint["objective"] = self.state()
+        kept = {name for name, p in self.named_parameters() if p.requires_grad} | running_statistics(self)
+        checkpoint["state_dict"] = {name: x for name, x in checkpoint["state_dict"].items() if name in kept}
+        checkpoint["objective"], checkpoint["origin"] = self.state(), self.origin
+        checkpoint["adapter"] = self.adapter.state(self.adapted)
         checkpoint["finelab"] = checkpoint.get("finelab", {}) | {"module": self.manifest()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Raises:
-        UserError: the state is of another base, adapter or target.
+        UserError: the state is of another base, adapter, target or start.
         """
         require_same(checkpoint["finelab"]["module"], self.manifest(), "The training state")
-        require_shapes(checkpoint["state_dict"], dict(self.named_parameters()))
+        if self.adapter.restore(self.adapted, checkpoint["adapter"]):
+            self.model, self.start = None, None
+            self.configure_model()
+            self.adapter.restore(self.adapted, checkpoint["adapter"])
+        require_start(checkpoint["origin"], self.origin, type(self.adapter).__name__)
+        moving = running_statistics(self)
+        weights = {name: x for name, x in checkpoint["state_dict"].items() if name not in moving}
+        require_shapes(weights, dict(self.named_parameters()))
         self.leave_start()
         self.resumed = checkpoint["objective"]
 

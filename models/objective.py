@@ -102,6 +102,7 @@ class Objective(Target):
                 for name, regularizer in curious:
                     regularizer.before_training(TrainingSurvey(self, f"model.regularizers: {name}"))
             self.zero_grad()
+        self.resumed = None
 
     def state(self) -> dict[str, Any]:
         """What the next step needs of the steps before it."""
@@ -111,7 +112,7 @@ class Objective(Target):
             "skipped_steps": self.skipped_steps,
             "consumed": {name: asdict(own) for name, own in self.consumed.items()},
             "silent": {"zeros": self.silent.zeros, "heard": sorted(self.silent.heard)},
-            "methods": [regularizer.state() for regularizer in self.regularizers],
+            "methods": {name: own for name, method in self.stack if (own := method.state())},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -119,9 +120,9 @@ class Objective(Target):
         self.supervised_tokens, self.skipped_steps = state["supervised_tokens"], state["skipped_steps"]
         self.consumed = {name: Consumed(**own) for name, own in state["consumed"].items()}
         self.silent = SilentTerms(dict(state["silent"]["zeros"]), set(state["silent"]["heard"]))
-        for regularizer, own in zip(self.regularizers, state["methods"], strict=True):
-            if own:
-                regularizer.restore(own)
+        for name, method in self.stack:
+            if name in state["methods"]:
+                method.restore(state["methods"][name])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         if not self.replaying:

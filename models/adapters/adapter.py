@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import Callback
 from safetensors.torch import load_file, save_file
@@ -101,6 +101,22 @@ class Adapter(ABC):
     def callbacks(self) -> list[Callback]:
         """Moments of the loop that the method needs; asked for before the model is built."""
         return []
+
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        """What a resume needs beyond the trainable weights and what ``adapt`` makes again of the same base and init
+        seed: tensors and plain values."""
+        return {}
+
+    def restore(self, model: nn.Module, state: dict[str, Any]) -> bool:
+        """Take over what ``state`` gave, before the weights are restored.
+
+        Returns:
+            whether it tells of another start than this model's: it has to be built anew, and ``adapt`` will use that.
+
+        Raises:
+            UserError: the state belongs to another configuration.
+        """
+        return False
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the trainable parameters of an adapted backbone into a folder."""

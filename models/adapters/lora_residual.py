@@ -86,6 +86,21 @@ def embeddings_in(state: dict[str, Tensor]) -> dict[str, int]:
     return {key: axis for key in state for ending, axis in EMBEDDINGS.items() if key.endswith(ending)}
 
 
+def same_start(one: Start, other: Start) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(mine, its) for name, pair in one.items() for mine, its in zip(pair, other[name], strict=True)
+    )
+
+
+@torch.no_grad()
+def take_start(model: nn.Module, start: Start, scale_last: bool) -> None:
+    """Give a plain LoRA, whose B is zero, the factors and the residual of a start, to the bit."""
+    move_start(model, start_of(model), start, scale_last)
+    for name, layer in layers_of(model).items():
+        for factor, value in zip(factors(layer), start[name], strict=True):
+            factor.data.copy_(value)
+
+
 @torch.no_grad()
 def move_start(model: nn.Module, old: Start, new: Start, scale_last: bool) -> None:
     """Give the base's layers the residual of another start: the same bits as at training where there was none.

@@ -159,6 +159,20 @@ class Peft(Adapter):
         require_all(model, state, folder)
         set_peft_model_state_dict(model, state)
 
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        return {"config": comparable(self.config.to_dict())}
+
+    def restore(self, model: nn.Module, state: dict[str, Any]) -> bool:
+        stored, wanted = state["config"], comparable(self.config.to_dict())
+        for key in sorted(key for key in stored.keys() & wanted.keys() if "dropout" not in key):
+            if stored[key] != wanted[key]:
+                raise UserError(
+                    f"The training state belongs to another {type(self.config).__name__}: its {key} is "
+                    f"{shortened(stored[key])} and this one's is {shortened(wanted[key])}. Go on with the config.yaml "
+                    "of its own run."
+                )
+        return False
+
     def kept(self, model: PeftModel) -> PeftConfig:
         """The configuration that a folder holds."""
         return model.active_peft_config

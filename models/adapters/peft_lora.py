@@ -1,7 +1,9 @@
 """LoRA and its variants (Hu et al., 2021, arXiv:2106.09685), where they differ from what the bridge assumes."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from peft import LoraConfig, PeftConfig, PeftModel, TaskType, load_peft_weights, set_peft_model_state_dict
 from peft.tuners.lora import initialize_lora_eva_weights
@@ -14,9 +16,22 @@ from ..regularizers.regularizer import Regularizer, Survey
 from .adapter import BaseIs
 from .kasa import Kasa
 from .lora_data import init_of, learns_from_data, look, with_named_layers, with_own_section
-from .lora_residual import ADAPTER, Start, doubled, factors, joined, layers_of, move_start, parted, start_of
+from .lora_residual import (
+    ADAPTER,
+    Start,
+    doubled,
+    factors,
+    joined,
+    layers_of,
+    move_start,
+    parted,
+    same_start,
+    start_of,
+    take_start,
+)
 from .monteclora import Monteclora
 from .peft import Peft, require_all, task_of
+from .velora import projections, take_projections
 
 RESIDUAL = ("pissa", "olora", "corda", "lora_ga")
 """Inits that move principal parts of W into the factors: W <- W - s B_0 A_0, so that step 0 is the base."""
@@ -53,6 +68,7 @@ class PeftLora(Peft):
             )
         super().__init__(with_own_section(config))
         self.start: Start = {}
+        self.resumed_start: Start = {}
         self.directions: dict[str, Tensor] = {}
         self.knows_its_start = not learns_from_data(config)
 
@@ -78,20 +94,27 @@ class PeftLora(Peft):
         if self.directions:
             self.turn(model, {f"base_model.model.{name}": rows for name, rows in self.directions.items()})
         if self.residual:
+            if self.resumed_start:
+                take_start(model, self.resumed_start, self.scale_last)
             self.start = start_of(model)
         return model
+
+    @property
+    def scale_last(self) -> bool:
+        """How PEFT's init rounds the product of its factors, see ``move_start``."""
+        return init_of(self.config) == "lora_ga"
 
     def configured(self, backbone: PreTrainedModel) -> PeftConfig:
         config = super().configured(backbone)
         assert isinstance(config, LoraConfig)
         if init_of(config) == "lora_ga":
             config.init_lora_weights = "lora_ga"  # pyright: ignore[reportAttributeAccessIssue]
-        if not self.knows_its_start and self.residual:  # a folder brings it, and the base is untouched until then
+        if self.residual and (self.resumed_start or not self.knows_its_start):  # brought, to an untouched base
             config.init_lora_weights, config.corda_config, config.lora_ga_config = True, None, None
         return config
 
     def prepare(self, backbone: PreTrainedModel, survey: Survey) -> None:
-        if learns_from_data(self.config):
+        if learns_from_data(self.config) and not (self.resumed_start or self.directions):
             config = super().configured(backbone)
             assert isinstance(config, LoraConfig)
             self.directions = look(with_named_layers(config, backbone), backbone, survey)
@@ -126,10 +149,26 @@ class PeftLora(Peft):
         require_all(model, state, folder)
         if self.residual:
             state, start = parted(state)
-            move_start(model, self.start, start, scale_last=init_of(self.config) == "lora_ga")
+            move_start(model, self.start, start, self.scale_last)
             self.start = start
         set_peft_model_state_dict(model, state)
         self.knows_its_start = True
+
+    def state(self, model: nn.Module) -> dict[str, Any]:
+        """The start where it is more than base and seed say: what an init learns from data differs between devices, and
+        a decomposition between machines."""
+        own = {"start": self.start, "directions": self.directions, "projections": projections(model)}
+        return super().state(model) | own
+
+    def restore(self, model: nn.Module, state: dict[str, Any]) -> bool:
+        super().restore(model, state)
+        take_projections(model, state["projections"])
+        self.knows_its_start = True
+        start, directions = state["start"], state["directions"]
+        if same_start(start, self.start) and same_tensors(directions, self.directions):
+            return False
+        self.resumed_start, self.directions = start, directions
+        return True
 
     def loaded_start(self, model: nn.Module) -> dict[str, Tensor]:
         pairs = [
@@ -170,6 +209,10 @@ class PeftLora(Peft):
     def undecayed(self, model: nn.Module) -> set[int]:
         factors = {id(p) for name, p in model.named_parameters() if ".lora_" in name and self.residual}
         return factors | super().undecayed(model)
+
+
+def same_tensors(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(x.cpu(), other[name].cpu()) for name, x in one.items())
 
 
 class KnownStart(Callback):

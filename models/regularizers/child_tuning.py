@@ -1,7 +1,7 @@
 """Child-Tuning: only a part of the pretrained weights moves (Xu et al., EMNLP 2021, arXiv:2109.05687)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,7 @@ class ChildTuning(Regularizer):
                 f"model.regularizers: ChildTuning(p={self.p}) masks pretrained weights, and here only a new head "
                 "trains. Choose an adapter that trains more (model.adapter), or remove ChildTuning."
             )
-        if self.mode == "D":  # a resumed run finds the same mask: it looks from the same weights
+        if self.mode == "D":
             self.start = [(p, p.detach().clone()) for p in trains]
 
     def conflict(self, other: Regularizer) -> str | None:
@@ -104,6 +104,17 @@ class ChildTuning(Regularizer):
         threshold = top(fisher, self.p)
         child = [(values >= threshold) & (values > 0) for values in fisher]
         self.masks = {p: mask.to(p.dtype) for p, mask in zip(self.names, child, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        if self.mode == "F" or not self.masks:
+            return {}
+        return {"p": self.p, "masks": {name: self.masks[p].bool() for p, name in self.names.items()}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        if state["p"] != self.p or self.mode == "F":  # changed on purpose: it looks again, from the start
+            return
+        self.masks = {p: state["masks"][name].to(p) for p, name in self.names.items()}
+        self.start = []
 
     def fisher(self, survey: Survey) -> list[Tensor]:
         """Mean over rows of the squared gradient of each masked parameter, float32, alike on every rank."""

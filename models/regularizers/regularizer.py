@@ -212,12 +212,13 @@ class Regularizer:
     def state(self) -> dict[str, Any]:
         """What a resume needs beyond the weights and what ``attach`` rebuilds: tensors and plain values.
 
-        A method that has one is not asked again for ``before_training`` when a run goes on.
+        Draws are counted and what ``attach`` keeps of the start is there again, so that most methods have none. One
+        that has is not asked again for ``before_training`` when a run goes on.
         """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what ``state`` gave, after ``attach``."""
+        """Take over what ``state`` gave, after ``attach`` and with the model on its device."""
 
 
 def forward_seed() -> int:

@@ -1,0 +1,106 @@
+"""One short run without a stop, and the same run killed in its third step and gone on with in a new process's stead:
+everything is built anew."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from finelab.callbacks.state_io import StateIO
+from finelab.callbacks.training_state import TrainingState
+from finelab.contracts.state_folder import latest_state
+from finelab.data.ordered_loader import OrderedLoader
+from finelab.data.sampler import GlobalBatchSampler, GlobalOrder
+from finelab.models import FineTuner
+
+ADAM = functools.partial(torch.optim.AdamW, lr=1e-2)
+STEPS, STOP = 4, 2
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(L.Callback):
+    """In the middle of a step, after its gradients are there."""
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == STOP:
+            raise Killed
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run left: losses of its steps, trainable weights, optimizer state, and the default generator's."""
+
+    losses: list[float]
+    weights: dict[str, Tensor]
+    moments: list[Tensor]
+    generator: Tensor
+
+    def require_same(self, other: "Left") -> None:
+        assert self.losses[-len(other.losses) :] == other.losses and len(other.losses) == STEPS - STOP
+        assert self.weights.keys() == other.weights.keys()
+        assert [name for name, x in self.weights.items() if not same(x, other.weights[name])] == []
+        assert len(self.moments) == len(other.moments) > 0
+        assert all(same(*pair) for pair in zip(self.moments, other.moments, strict=True))
+        assert same(self.generator, other.generator)
+
+
+def same(one: Tensor, other: Tensor) -> bool:
+    return torch.equal(one.nan_to_num(), other.nan_to_num())
+
+
+class Losses(L.Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        self.seen.append(trainer.callback_metrics["train/loss"].item())
+
+
+def rows_of(trainer: L.Trainer, plain: DataLoader) -> OrderedLoader:
+    """The rows of a plain loader in batches of two, shuffled, so that four steps are an epoch of eight."""
+    dataset: Any = plain.dataset
+    sampler = GlobalBatchSampler(GlobalOrder(np.ones(len(dataset), np.int64), 2, seed=3, bucketing=False))
+    return OrderedLoader(dataset, sampler, trainer, collate_fn=plain.collate_fn)
+
+
+def train(module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, resume: bool = False) -> Left:
+    losses, quiet = Losses(), dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary"], False)
+    trainer = L.Trainer(
+        max_steps=STEPS,
+        max_epochs=-1,
+        accelerator="cpu",
+        enable_checkpointing=False,
+        callbacks=[TrainingState(run, None, STOP), losses, *extra],
+        plugins=[StateIO()],
+        **quiet,
+    )
+    torch.manual_seed(5)
+    loader = rows_of(trainer, plain)
+    trainer.fit(module, loader, ckpt_path=latest_state(run) if resume else None, weights_only=True if resume else None)
+    state = trainer.optimizers[0].state
+    moments = [torch.as_tensor(x) for p in module.parameters() for _, x in sorted(state.get(p, {}).items())]
+    return Left(losses.seen, module.trainable_state(), moments, torch.get_rng_state())
+
+
+def require_exact_resume(make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path) -> None:
+    """The weights, the optimizer's state, the losses and the generator of both runs are the same to the bit."""
+    whole = train(make(), plain(), run / "whole")
+    try:
+        train(make(), plain(), run / "broken", Kill())
+    except Killed:
+        pass
+    else:
+        raise AssertionError("it was not killed")
+    state = latest_state(run / "broken")
+    assert state is not None and state.name == f"state-{STOP:08d}"
+    whole.require_same(train(make(), plain(), run / "broken", resume=True))
