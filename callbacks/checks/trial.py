@@ -17,7 +17,7 @@ from ...contracts.errors import UserError
 from ...models.finetuner import FineTuner
 from ...models.regularizers.regularizer import forward_drew
 from ...models.rehearsal import backward, forget_gradients, update
-from ...models.window import NonFiniteError
+from ...models.non_finite_error import NonFiniteError
 from ..evaluation import gathered, undisturbed
 from ..untouched import untouched
 

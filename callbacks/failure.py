@@ -1,0 +1,117 @@
+"""What kind of end an exception is, and what the user can do about it."""
+
+import errno
+import re
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from ..contracts.errors import UserError
+from ..contracts.interruption import Interrupted
+from ..contracts.record import Status
+from ..models.non_finite_error import NonFiniteError
+from .out_of_memory import advice, is_out_of_memory
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+RUST_CODE = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and tokenizers report what the operating system said."""
+READING = ("torch.utils.data.", "finelab.data.", "datasets.")
+DATA_HOOK = "_call_lightning_datamodule_hook"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One class of end, with a status of its own in the record.
+
+    Args:
+        status: as the record says it.
+        message: what the exception says, and for what the user can put right, how.
+        is_explained: whether the message says it all, so that nobody needs a traceback.
+    """
+
+    status: Status
+    message: str
+    is_explained: bool
+
+    @classmethod
+    def of(cls, exception: BaseException, run: Path, config: dict[str, Any]) -> "Failure":
+        """Args:
+        exception: what ended the run.
+        run: its directory.
+        config: the resolved configuration, whose keys the advice names.
+        """
+        said = " ".join(str(exception).split()) or type(exception).__name__
+        if isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException):
+            return cls("interrupted", said, True)
+        if isinstance(exception, NonFiniteError):
+            return cls("failed: nonfinite", said, True)
+        causes = list(chain(exception))
+        if any(is_out_of_memory(cause) for cause in causes):
+            return cls("failed: memory", f"{advice(list(frames(exception)), config)} ({said})", True)
+        for cause in causes:
+            if is_of_the_disk(cause, run):
+                return cls("failed: disk", said if isinstance(exception, UserError) else on_disk(cause, run), True)
+        if any(is_reading(frame) for cause in causes for frame in frames(cause)):
+            return cls("failed: data", said if isinstance(exception, UserError) else unreadable(exception, said), True)
+        return cls("failed: error", str(exception), isinstance(exception, UserError))
+
+
+def chain(exception: BaseException) -> Iterator[BaseException]:
+    """The exception and those that caused it, as a traceback would show them."""
+    seen: set[int] = set()
+    following: BaseException | None = exception
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        following = following.__cause__ or (None if following.__suppress_context__ else following.__context__)
+
+
+def frames(exception: BaseException) -> Iterator[FrameType]:
+    """Innermost first."""
+    yield from reversed([frame for frame, _ in traceback.walk_tb(exception.__traceback__)])
+
+
+def is_reading(frame: FrameType) -> bool:
+    """Of a loader, a data module, or what they read with."""
+    return frame.f_globals.get("__name__", "").startswith(READING) or frame.f_code.co_name == DATA_HOOK
+
+
+def is_of_the_disk(error: BaseException, run: Path) -> bool:
+    """No room, or no right to write; whatever is wrong with a file of the run itself."""
+    code = code_of(error)
+    if code in FULL:
+        return True
+    if isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename).is_absolute():
+        if Path(error.filename).is_relative_to(run.absolute()):
+            return True
+    return code in UNWRITABLE and not any(is_reading(frame) for frame in frames(error))
+
+
+def code_of(error: BaseException) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    found = RUST_CODE.search(str(error)) if type(error).__name__ == "SafetensorError" else None
+    return int(found.group(1)) if found else None
+
+
+def on_disk(error: BaseException, run: Path) -> str:
+    where = error.filename if isinstance(error, OSError) and error.filename else run
+    return (
+        f"{where} could not be written: {' '.join(str(error).split())}. What was saved before is as it was. Make room "
+        "or give the right to write there, then go on with finelab fit --resume."
+    )
+
+
+def unreadable(error: BaseException, said: str) -> str:
+    return (
+        f"The data could not be read: {type(error).__name__}: {said} What was saved before is as it was. Put the data "
+        "back (its tokens under data.init_args.cache_dir are made anew where they are missing), then go on with "
+        "finelab fit --resume. A loader's process that was killed may have run out of memory: lower "
+        "data.init_args.loader.num_workers."
+    )
