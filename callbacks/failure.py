@@ -22,6 +22,7 @@ UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 RUST_CODE = re.compile(r"\(os error (\d+)\)")
 """How safetensors and tokenizers report what the operating system said."""
 READING = ("torch.utils.data.", "finelab.data.", "datasets.")
+KILLED = "DataLoader worker"
 DATA_HOOK = "_call_lightning_datamodule_hook"
 
 
@@ -32,12 +33,10 @@ class Failure:
     Args:
         status: as the record says it.
         message: what the exception says, and for what the user can put right, how.
-        is_explained: whether the message says it all, so that nobody needs a traceback.
     """
 
     status: Status
     message: str
-    is_explained: bool
 
     @classmethod
     def of(cls, exception: BaseException, run: Path, config: dict[str, Any]) -> "Failure":
@@ -48,18 +47,18 @@ class Failure:
         """
         said = " ".join(str(exception).split()) or type(exception).__name__
         if isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException):
-            return cls("interrupted", said, True)
+            return cls("interrupted", said)
         if isinstance(exception, NonFiniteError):
-            return cls("failed: nonfinite", said, True)
+            return cls("failed: nonfinite", said)
         causes = list(chain(exception))
         if any(is_out_of_memory(cause) for cause in causes):
-            return cls("failed: memory", f"{advice(list(frames(exception)), config)} ({said})", True)
+            return cls("failed: memory", f"{advice(list(frames(exception)), config)} ({said})")
         for cause in causes:
             if is_of_the_disk(cause, run):
-                return cls("failed: disk", said if isinstance(exception, UserError) else on_disk(cause, run), True)
+                return cls("failed: disk", said if isinstance(exception, UserError) else on_disk(cause, run))
         if any(is_reading(frame) for cause in causes for frame in frames(cause)):
-            return cls("failed: data", said if isinstance(exception, UserError) else unreadable(exception, said), True)
-        return cls("failed: error", str(exception), isinstance(exception, UserError))
+            return cls("failed: data", said if isinstance(exception, UserError) else unreadable(exception, said))
+        return cls("failed: error", str(exception))
 
 
 def chain(exception: BaseException) -> Iterator[BaseException]:
@@ -87,9 +86,9 @@ def is_of_the_disk(error: BaseException, run: Path) -> bool:
     code = code_of(error)
     if code in FULL:
         return True
-    if isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename).is_absolute():
-        if Path(error.filename).is_relative_to(run.absolute()):
-            return True
+    named = isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename)
+    if named and named.is_absolute() and named.is_relative_to(run.absolute()):
+        return True
     return code in UNWRITABLE and not any(is_reading(frame) for frame in frames(error))
 
 
@@ -109,9 +108,12 @@ def on_disk(error: BaseException, run: Path) -> str:
 
 
 def unreadable(error: BaseException, said: str) -> str:
+    cure = "Mend it"
+    if KILLED in said:
+        cure = "Its process was killed, by the system if memory ran out: lower data.init_args.loader.num_workers"
+    elif isinstance(error, OSError):
+        cure = "Put it back; where only the tokens under data.init_args.cache_dir are damaged, remove them"
     return (
-        f"The data could not be read: {type(error).__name__}: {said} What was saved before is as it was. Put the data "
-        "back (its tokens under data.init_args.cache_dir are made anew where they are missing), then go on with "
-        "finelab fit --resume. A loader's process that was killed may have run out of memory: lower "
-        "data.init_args.loader.num_workers."
+        f"The data could not be read: {type(error).__name__}: {said.rstrip('.')}. What was saved before is as it was. "
+        f"{cure}, then go on with finelab fit --resume."
     )
