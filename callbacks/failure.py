@@ -1,7 +1,6 @@
 """What kind of end an exception is, and what the user can do about it."""
 
 import errno
-import re
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,17 +9,17 @@ from types import FrameType
 from typing import Any
 
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from safetensors import SafetensorError
 
+from ..contracts.disk import NO_RIGHT, NO_SPACE, DiskError, errno_in, free_space
 from ..contracts.errors import UserError
 from ..contracts.interruption import Interrupted
 from ..contracts.record import Status
 from ..models.non_finite_error import NonFiniteError
 from .out_of_memory import advice, is_out_of_memory
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-RUST_CODE = re.compile(r"\(os error (\d+)\)")
-"""How safetensors and tokenizers report what the operating system said."""
+FULL = {*NO_SPACE, errno.EFBIG}
+UNWRITABLE = {*NO_RIGHT, errno.EIO}
 READING = ("torch.utils.data.", "finelab.data.", "datasets.")
 KILLED = "DataLoader worker"
 DATA_HOOK = "_call_lightning_datamodule_hook"
@@ -84,7 +83,7 @@ def is_reading(frame: FrameType) -> bool:
 def is_of_the_disk(error: BaseException, run: Path) -> bool:
     """No room, or no right to write; whatever is wrong with a file of the run itself."""
     code = code_of(error)
-    if code in FULL:
+    if code in FULL or isinstance(error, DiskError):
         return True
     named = isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename)
     if named and named.is_absolute() and named.is_relative_to(run.absolute()):
@@ -95,15 +94,14 @@ def is_of_the_disk(error: BaseException, run: Path) -> bool:
 def code_of(error: BaseException) -> int | None:
     if isinstance(error, OSError):
         return error.errno
-    found = RUST_CODE.search(str(error)) if type(error).__name__ == "SafetensorError" else None
-    return int(found.group(1)) if found else None
+    return errno_in(str(error)) if isinstance(error, SafetensorError) else None
 
 
 def on_disk(error: BaseException, run: Path) -> str:
-    where = error.filename if isinstance(error, OSError) and error.filename else run
+    where = Path(error.filename) if isinstance(error, OSError) and isinstance(error.filename, str) else run / "*"
     return (
-        f"{where} could not be written: {' '.join(str(error).split())}. What was saved before is as it was. Make room "
-        "or give the right to write there, then go on with finelab fit --resume."
+        f"{where} could not be written: {' '.join(str(error).split())}, and {free_space(where)}. What was saved before "
+        "is as it was. Make room or give the right to write there, then go on with finelab fit --resume RUN."
     )
 
 
@@ -115,5 +113,5 @@ def unreadable(error: BaseException, said: str) -> str:
         cure = "Put it back; where only the tokens under data.init_args.cache_dir are damaged, remove them"
     return (
         f"The data could not be read: {type(error).__name__}: {said.rstrip('.')}. What was saved before is as it was. "
-        f"{cure}, then go on with finelab fit --resume."
+        f"{cure}, then go on with finelab fit --resume RUN."
     )

@@ -105,7 +105,7 @@ class GenerationMetrics(SplitMetrics):
         questions, size = self._questions(module, loader, trainer)
         own = questions[trainer.global_rank :: trainer.world_size]
         with undisturbed(module), trainer.precision_plugin.forward_context():
-            mine = self._answers(module, own, size, trainer)
+            mine = self._answers(module, own, size)
         texts = {sample: text for part in gathered(mine) for sample, text in part.items()}
         for question in questions:
             question.text = texts[question.samples[0]]
@@ -152,18 +152,16 @@ class GenerationMetrics(SplitMetrics):
                 )
         return in_turns(questions_of(everywhere), self.rows), size
 
-    def _answers(
-        self, module: Generative, questions: Sequence[Question], size: int, trainer: Trainer
-    ) -> dict[int, str]:
+    def _answers(self, module: Generative, questions: Sequence[Question], size: int) -> dict[int, str]:
         """First sample id -> text; prompts of like length share a batch."""
         generation = module.generation
         if self.max_new_tokens is not None:
             generation = replace(generation, max_new_tokens=self.max_new_tokens)
         ordered = sorted(questions, key=lambda question: -len(question.prompt))
         texts: dict[int, str] = {}
-        shared = shared_batches(trainer, -(-len(ordered) // size))
+        shared = shared_batches(module.trainer, -(-len(ordered) // size))
         for index, start in enumerate(range(0, len(ordered), size)):
-            check_interruption(trainer, index, shared)
+            check_interruption(module.trainer, index, shared)
             part = ordered[start : start + size]
             ids, mask = padded_right([question.prompt for question in part], module.pad)
             samples = [question.samples[0] for question in part]
