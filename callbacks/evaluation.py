@@ -1,7 +1,6 @@
 """Evaluating a module on a whole split without leaving a trace in the run."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -14,7 +13,6 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, MixedSources, Split
 from ..models.scored import Scored
-from .interruption import check_interruption, shared_batches
 from .split_metrics import SplitMetrics
 
 if TYPE_CHECKING:
@@ -135,17 +133,11 @@ def undisturbed(module: LightningModule) -> Iterator[None]:
 
 
 def on_device(loader: Iterable[Batch], trainer: Trainer) -> Iterator[Batch]:
-    """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on.
-
-    Raises:
-        Interrupted: the run was asked to stop.
-    """
+    """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on."""
     limit = trial_batches(trainer)
-    shared = shared_batches(trainer, len(loader) if isinstance(loader, Sized) else math.inf)
     for index, batch in enumerate(loader):
         if limit and index >= limit:
             return
-        check_interruption(trainer, index, shared)
         yield trainer.strategy.batch_to_device(batch)
 
 
