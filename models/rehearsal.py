@@ -16,6 +16,9 @@ from .window import Window
 SCALE = 1024.0
 """Of the loss under float16 autocast, so that small gradients are not lost; the run's own scale is left alone."""
 
+TRIED_RATE = 1e-3
+"""In the place of a rate of 0, at which nothing could be told."""
+
 
 def backward(module: Objective, batch: Batch) -> None:
     """Forward and backward of one micro-batch, as the first of a window; gradients stay on their rank.
@@ -50,8 +53,8 @@ def update(module: Objective, optimizer: Optimizer) -> bool:
             return False
         module.finish_gradients(optimizer)
     for group in optimizer.param_groups:
-        if "initial_lr" in group:
-            group["lr"] = group["initial_lr"]
+        if group["lr"] is not None:
+            group["lr"] = group.get("initial_lr", group["lr"]) or TRIED_RATE
     optimizer.step()
     for regularizer in module.regularizers:
         regularizer.after_step(parameters)

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..callbacks.checks.check import Section
 from ..callbacks.decoded_example import DecodedExample
 from ..contracts.files import write_atomically
 from ..contracts.finding import Finding, Level, worst
@@ -20,7 +21,7 @@ MARKS: dict[Level, tuple[str, str]] = {
     "warning": ("warning", "bold yellow"),
     "error": ("ERROR", "bold red"),
 }
-WIDTH = 100
+Sections = Mapping[Section, Sequence[Finding]]
 LONG = 800
 """Characters of an example that are shown."""
 
@@ -37,7 +38,7 @@ def show_example(example: DecodedExample) -> None:
     console.print(Padding(shown, (0, 2, 1, 2)))
 
 
-def show_findings(sections: Mapping[str, Sequence[Finding]], seconds: float) -> None:
+def show_findings(sections: Sections, seconds: float) -> None:
     findings = [finding for found in sections.values() for finding in found]
     if sys.stdout.isatty():
         Console().print(table(sections))
@@ -49,7 +50,7 @@ def show_findings(sections: Mapping[str, Sequence[Finding]], seconds: float) -> 
     print(f"{summary(findings)} ({seconds:.1f} s).", flush=True)
 
 
-def table(sections: Mapping[str, Sequence[Finding]]) -> Table:
+def table(sections: Sections) -> Table:
     shown = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     shown.add_column(no_wrap=True)
     shown.add_column(style="bold", min_width=14, max_width=22)

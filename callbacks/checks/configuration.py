@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ...contracts.finding import Finding, ok
-from ..factors import changed, class_name, factors, init_args, method
+from ..factors import Scalar, changed, class_name, factors, init_args, method
 from .check import Check, Subject
 
 OWN = ("model", "data", "run", "seeds")
@@ -28,14 +28,10 @@ class Configuration(Check):
 
 
 def listed(entry: Any) -> str:
-    """A class and its settings that are not at their defaults."""
-    plain = (f"{key} {shown(value)}" for key, value in changed(entry).items())
-    return f"{class_name(entry)} ({', '.join(plain)})"
-
-
-def shown(value: Any) -> str:
-    """A setting in a few words: of a class its name."""
-    return class_name(value) or (str(value) if isinstance(value, bool | int | float | str) else "...")
+    """A class and its settings that are not at their defaults, but for lists and sections."""
+    settings = {key: class_name(value) or value for key, value in changed(entry).items()}
+    plain = [f"{key} {value}" for key, value in settings.items() if isinstance(value, Scalar)]
+    return f"{class_name(entry)} ({', '.join(plain)})" if plain else class_name(entry)
 
 
 def differences(config: Mapping[str, Any]) -> list[str]:

@@ -15,8 +15,9 @@ class FirstSteps(Check):
         trial, name = subject.trial, "first steps"
         assert trial is not None
         rows, width = trial.shape
-        if trial.refused is not None and not quiet_methods(subject):
-            yield Finding(name, "error", trial.refused.rstrip("."))
+        if trial.refused is not None:
+            if not quiet_methods(subject):
+                yield Finding(name, "error", trial.refused.rstrip("."))
         elif trial.not_finite is not None:
             cure = "The ids are those of the longest batch, at the peak learning rate."
             yield Finding(name, "error", trial.not_finite.rstrip("."), cure)
@@ -29,7 +30,7 @@ class FirstSteps(Check):
                 f"the longest batch ({rows} x {width} tokens) has no supervised token",
                 "Look at the longest rows; without a target they train nothing.",
             )
-        elif trial.refused is None:
+        else:
             yield ok(name, f"loss finite on the longest batch: {rows} x {width} tokens, {trial.tokens:,} supervised")
 
 

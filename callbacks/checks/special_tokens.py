@@ -71,8 +71,7 @@ def end(tokenizer: Any, batch: Batch, answers: bool) -> Finding:
         name,
         "error",
         f"no row's target ends in {tokenizer.eos_token or 'an end token'}, so that the model never learns to stop",
-        "Let data.init_args.template.init_args.chat_template write the end token behind every answer "
-        "({{ eos_token }}).",
+        "Let data.init_args.template put the end token of the tokenizer behind every answer and give it a label.",
     )
 
 

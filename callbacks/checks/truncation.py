@@ -2,27 +2,36 @@
 
 from collections.abc import Iterable
 
+from ...contracts.data import RehearsalSource
 from ...contracts.finding import Finding, ok
 from .check import Check, Subject
 
-SOME, ALL = 0.1, 0.999
+SOME, ALL = 0.25, 0.999
 
 
 class Truncation(Check):
     section = "data"
 
     def look(self, subject: Subject) -> Iterable[Finding]:
+        limit = subject.data.tokenizer.limit if isinstance(subject.data, RehearsalSource) else None
         for split in ("train", "validation"):
             for where, audit in subject.audits(split):
-                share, needed = audit["truncated"], audit["length"]
-                seen = f"{share:.1%} of the rows lose tokens (p50 {needed['p50']:,}, p99 {needed['p99']:,} tokens)"
-                name = f"rows cut, {where}"
-                cure = (
-                    f"Set data.init_args.context to {needed['p99']} or as much as the base takes, or shorten the rows."
-                )
-                if share >= ALL and audit["rows"]:
-                    yield Finding(name, "error", f"every row loses tokens (the median has {needed['p50']:,})", cure)
-                elif share > SOME:
-                    yield Finding(name, "warning", seen, cure)
-                else:
-                    yield ok(name, seen)
+                if audit["rows"]:
+                    yield cut(f"rows cut, {where}", audit["truncated"], audit["length"], limit)
+
+
+def cut(name: str, share: float, lengths: dict[str, int], limit: int | None) -> Finding:
+    """
+    Args:
+        name: of the split.
+        share: of the rows that lose tokens.
+        lengths: quantiles of the whole rows.
+        limit: most tokens that the base takes.
+    """
+    seen = f"{share:.1%} of the rows lose tokens (p50 {lengths['p50']:,}, p99 {lengths['p99']:,} tokens)"
+    if share <= SOME:
+        return ok(name, seen)
+    context = lengths["p99"] if limit is None else min(limit, lengths["p99"])
+    more = "" if limit is None else f" (the base takes {limit})"
+    cure = f"Set data.init_args.context to {context}{more}, or shorten the rows."
+    return Finding(name, "error" if share >= ALL else "warning", seen, cure)

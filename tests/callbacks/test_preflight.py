@@ -1,0 +1,383 @@
+"""What is checked before training leaves no trace, and each check fires where it has something to say."""
+
+import functools
+import json
+import random
+import shutil
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from finelab.callbacks import Preflight
+from finelab.callbacks.checks import trial as trials
+from finelab.callbacks.checks.check import all_checks
+from finelab.callbacks.order_digest import OrderDigest
+from finelab.callbacks.results import Results
+from finelab.contracts.errors import UserError
+from finelab.data import Classification, Documents, PromptResponse, TextDataModule, collate
+from finelab.data.splits import Fractions
+from finelab.models import CausalLM, SequenceClassifier, WarmupLinear
+from finelab.models.adapters import Full
+from finelab.models.regularizers import L2SP, RDrop
+
+from ..models.matrix.regularizer_table import ON_LORA, ROWS
+
+ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2)
+DOUBLED = "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
+
+
+class Endless(PromptResponse):
+    """A user's own template that forgets the end of the answer."""
+
+    def encode(self, examples, tokenizer, context, label_names):
+        samples = super().encode(examples, tokenizer, context, label_names)
+        cut = {key: slice(-1) for key in ("input_ids", "labels")}
+        return [s | {key: s[key][part] for key, part in cut.items()} for s in samples]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("texts")
+    for split, count in (("train", 20), ("validation", 10)):
+        with open(folder / f"{split}.jsonl", "w") as file:
+            for i in range(count):
+                text = f"{split} {i} {'ab'[i % 2] * (i % 7)}"
+                row = {"text": text, "label": ["low", "high"][i % 2], "prompt": text, "response": "yes " * (i % 3 + 1)}
+                file.write(json.dumps(row) + "\n")
+    return folder
+
+
+@pytest.fixture
+def source(texts):
+    def make(kind: str = "class", template=None, **options) -> TextDataModule:
+        template = template or (Classification() if kind == "class" else PromptResponse())
+        base = "tiny://bert" if kind == "class" else "tiny://llama"
+        settings = {"batch_size": 4, "cache_dir": str(texts / "cache")}
+        return TextDataModule(options.pop("source", str(texts)), template, base, **(settings | options))
+
+    return make
+
+
+def module(kind: str = "class", regularizers=(), adapter=None, **options):
+    adapter = adapter or LoraConfig(r=2, lora_alpha=4, lora_dropout=0.1, target_modules="all-linear")
+    settings = {"optimizer": ADAMW, "schedule": WarmupLinear(0.2), "regularizers": list(regularizers)} | options
+    if kind == "class":
+        return SequenceClassifier("tiny://bert", adapter, labels=["high", "low"], **settings)
+    return CausalLM("tiny://llama", adapter, **settings)
+
+
+class Stop(Exception):
+    pass
+
+
+class Look(Preflight):
+    """Finds everything and stops the fit."""
+
+    def report(self) -> None:
+        raise Stop
+
+
+@pytest.fixture
+def look(fit, tmp_path):
+    """The findings on a module and its data, by name."""
+
+    def run(tuner, data, **options):
+        preflight = Look({}, tmp_path)
+        with pytest.raises(Stop):
+            fit(tuner, data, [preflight], **options)
+        return {finding.name: finding for finding in preflight.findings}
+
+    return run
+
+
+# ---- no trace
+
+
+class State(L.Callback):
+    """Everything that training starts from, taken behind the preflight, and everything it logs."""
+
+    def __init__(self) -> None:
+        self.start: dict = {}
+        self.logged: list[dict] = []
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        self.start = {
+            "random": (random.getstate(), list(np.random.get_state()[1]), torch.get_rng_state()),
+            "weights": {name: p.detach().clone() for name, p in pl_module.named_parameters()},
+            "buffers": {name: b.detach().clone() for name, b in pl_module.named_buffers()},
+            "gradients": [p.grad for p in pl_module.parameters()],
+            "modes": [part.training for part in pl_module.modules()],
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "attributes": plain({k: v for k, v in vars(pl_module).items() if k not in ("_trainer", "_modules")}),
+            "inside": [plain(sorted(vars(part))) for part in pl_module.modules()],
+        }
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        self.logged.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def plain(value, seen: frozenset = frozenset()):
+    """Values that can be compared, whatever holds them; code and modules by their type."""
+    if id(value) in seen or isinstance(value, nn.Module | type) or (callable(value) and not hasattr(value, "__dict__")):
+        return type(value).__name__
+    seen = seen | {id(value)}
+    if isinstance(value, Tensor):
+        return value.detach().float().flatten().tolist()
+    if isinstance(value, dict):
+        return [(plain(k, seen), plain(v, seen)) for k, v in value.items()]
+    if isinstance(value, list | tuple | set):
+        return [plain(item, seen) for item in value]
+    if type(value).__module__.startswith("finelab"):
+        return type(value).__name__, plain(vars(value), seen)
+    return value if isinstance(value, str | int | float | bool | type(None)) else type(value).__name__
+
+
+def equal(one, other) -> bool:
+    if isinstance(one, Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+STACKS = {name: (name,) for name in ON_LORA}
+TOGETHER = {"all": ("LabelSmoothing", "NEFTune", "Mixout", "RDrop", "KLToBase", "L2SP", "ChildTuning", "SAM", "FreeLB")}
+QUICK = ("ChildTuning", "FreeLB")
+
+
+def stacks():
+    slow = pytest.mark.slow
+    return [
+        pytest.param(n, id=k, marks=[] if k in (*TOGETHER, *QUICK) else [slow]) for k, n in (STACKS | TOGETHER).items()
+    ]
+
+
+@pytest.mark.parametrize("names", stacks())
+def test_the_first_steps_leave_no_trace(names, fit, source, tmp_path) -> None:
+    """Weights, buffers, gradients, modes, attributes, optimizer and generators before the first step; then all."""
+    runs = []
+    for rehearse in (False, True):
+        L.seed_everything(3, verbose=False)
+        tuner = module("lm", [ON_LORA[name].real() for name in names])
+        state, order = State(), OrderDigest()
+        preflight = Preflight({}, tmp_path, rehearse)
+        trainer = fit(tuner, source("lm"), [preflight, state, order], max_epochs=2, accumulate_grad_batches=2)
+        assert ("gradients" in [finding.name for finding in preflight.findings]) == rehearse
+        end = {name: p.detach().clone() for name, p in tuner.named_parameters()}
+        methods = plain([method for _, method in tuner.stack])
+        runs.append((state, order.digest, end, trainer.optimizers[0].state_dict(), methods, torch.get_rng_state()))
+    without, with_steps = runs
+    for key, value in without[0].start.items():
+        assert equal(value, with_steps[0].start[key]), key
+    assert without[0].logged == with_steps[0].logged and without[0].logged
+    assert without[1] == with_steps[1] is not None
+    assert all(equal(one, other) for one, other in zip(without[2:], with_steps[2:], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [row for row in ROWS if row.adapter is Full], ids=lambda row: row.name)
+def test_the_same_where_all_weights_train(row, fit, source, tmp_path) -> None:
+    ends = []
+    for rehearse in (False, True):
+        tuner = module(row.tasks[0], [row.real()], Full())
+        fit(tuner, source(row.tasks[0]), [Preflight({}, tmp_path, rehearse)])
+        ends.append({name: p.detach().clone() for name, p in tuner.named_parameters()})
+    assert equal(*ends)
+
+
+def test_what_takes_time_is_left_out_in_a_trial_run(fit, source, tmp_path) -> None:
+    preflight = Preflight({}, tmp_path)
+    fit(module(), source(), [preflight], fast_dev_run=1)
+    names = {finding.name for finding in preflight.findings}
+    assert "labels, train" in names and not names & {"gradients", "memory", "time"}
+
+
+# ---- a good configuration
+
+
+def test_nothing_is_wrong_with_a_good_one(look, source) -> None:
+    """Of both kinds of targets; every check says something, and the longest rows are the ones that are tried."""
+    for kind in ("class", "lm"):
+        data = source(kind)
+        found = look(module(kind), data)
+        assert {finding.level for finding in found.values()} == {"ok"}, found
+        longest = sorted(data.samples("train").lengths)[-4:]
+        assert f"4 x {longest[-1]} tokens" in found["first steps"].seen
+        assert not any(finding.cure for finding in found.values())
+    assert len(all_checks()) >= 14
+
+
+def test_the_steps_of_the_schedule(look, source) -> None:
+    found = look(module(), source(), max_epochs=4)
+    assert found["steps"].seen == "20 optimizer steps, 5 an epoch (5 batches)"
+    assert "WarmupLinear: 0.002 at first, 0.01 at step 5" in found["learning rate"].seen
+
+
+# ---- what each check is there for
+
+
+def test_a_parameter_that_no_gradient_reaches(look, source) -> None:
+    class Detached(SequenceClassifier):
+        def features(self, batch):
+            return super().features(batch).detach()
+
+    tuner = Detached("tiny://bert", LoraConfig(r=2, target_modules=["query"]), ADAMW, labels=["high", "low"])
+    found = look(tuner, source())["gradients"]
+    assert found.level == "error"
+    assert "4 trainable tensors got none in three steps" in found.seen and "query.lora_A" in found.seen
+
+
+def test_one_that_starts_behind_a_zero_is_no_error(look, source) -> None:
+    """LoRA's A has no gradient in the first step, and a frozen feature probe's head has one."""
+    tuner = module()
+    assert look(tuner, source())["gradients"].level == "ok"
+
+
+def test_a_weight_of_the_base_that_is_no_number(look, source, monkeypatch) -> None:
+    build = SequenceClassifier.build
+
+    def damaged(self, backbone):
+        with torch.no_grad():
+            backbone.get_input_embeddings().weight[:, 0] = float("nan")
+        return build(self, backbone)
+
+    monkeypatch.setattr(SequenceClassifier, "build", damaged)
+    found = look(module(), source())
+    assert found["weights"].level == "error" and "word_embeddings" in found["weights"].seen
+    assert found["first steps"].level == "error" and "not finite" in found["first steps"].seen
+
+
+def test_a_text_that_begins_twice(look, source) -> None:
+    found = look(module("lm"), source("lm", PromptResponse(chat_template=DOUBLED)))["start token"]
+    assert (found.level, found.seen) == ("error", "100.0% of the rows begin with <s> twice")
+
+
+def test_an_answer_without_an_end(look, source) -> None:
+    found = look(module("lm"), source("lm", Endless()))["end token"]
+    assert found.level == "error" and "no row's target ends in </s>" in found.seen
+
+
+def test_documents_need_no_end(look, source) -> None:
+    assert look(module("lm"), source("lm", Documents()))["end token"].level == "ok"
+    ended = look(module("lm"), source("lm", Documents(append_eos=True)))["end token"]
+    assert ended.seen == "</s> is the last target of 100.0% of the rows"
+
+
+def test_pads_that_are_learnt(look, source, monkeypatch) -> None:
+    init = collate.PadCollator.__init__
+
+    def unmasked(self, pad_id: int) -> None:
+        init(self, pad_id)
+        self.fillers["labels"] = pad_id
+
+    data = source("lm")
+    monkeypatch.setattr(collate.PadCollator, "__init__", unmasked)
+    found = look(module("lm"), data)["pad token"]
+    assert found.level == "error" and "are targets" in found.seen
+
+
+def test_two_forwards_without_a_draw(look, source) -> None:
+    adapter = LoraConfig(r=2, target_modules="all-linear")  # without dropout, on a decoder without dropout
+    found = look(module("lm", [RDrop(1.0)], adapter), source("lm"))
+    assert found["dropout"].level == "error" and "RDrop compares forwards" in found["dropout"].seen
+    assert "first steps" not in found
+    assert look(module("lm", [RDrop(0.0)], adapter), source("lm"))["dropout"].level == "ok"
+
+
+def test_a_method_that_refuses(look, source) -> None:
+    class Refusing(L2SP):
+        def parameter_term(self):
+            raise UserError("model.regularizers: Refusing refuses. Remove it.")
+
+    found = look(module(regularizers=[Refusing()]), source())["first steps"]
+    assert (found.level, found.seen) == ("error", "model.regularizers: Refusing refuses. Remove it")
+
+
+def test_a_class_without_rows(look, source) -> None:
+    tuner = SequenceClassifier(
+        "tiny://bert", LoraConfig(r=2, target_modules=["query"]), ADAMW, labels=["low", "high", "none"]
+    )
+    found = look(tuner, source(template=Classification(names=["low", "high", "none"])))["labels, train"]
+    assert (found.level, found.seen) == ("warning", "1 of 3 classes have no row: none")
+
+
+def test_every_row_is_cut(look, source) -> None:
+    found = look(module(), source(context=4))["rows cut, train"]
+    assert found.level == "error" and found.seen.startswith("100.0% of the rows lose tokens")
+    assert found.cure.startswith("Set data.init_args.context to 17 (the base takes 256)")
+
+
+def test_text_that_the_tokenizer_does_not_know(look, source) -> None:
+    data = source()
+    data.tokenizer.tokenizer.unk_token = "b"  # a byte that half of the rows repeat
+    found = look(module(), data)["unknown tokens"]
+    assert found.level == "warning" and "of" in found.seen
+
+
+def test_no_validation_split(look, source, texts) -> None:
+    only = source(source={"train": str(texts / "train.jsonl")}, splits=Fractions(0, 0))
+    found = look(module(), only)["validation split"]
+    assert found.level == "warning" and "there is none" in found.seen
+    assert look(module(), source(), limit_val_batches=0)["validation split"].level == "ok"
+
+
+def test_a_rate_of_zero(look, source) -> None:
+    found = look(module(optimizer=functools.partial(torch.optim.AdamW, lr=0.0)), source())["learning rate"]
+    assert found.level == "error" and "model.init_args.optimizer.init_args.lr" in found.cure
+    found = look(module(schedule=WarmupLinear(0.01)), source())["learning rate"]
+    assert found.level == "warning" and "less than one step" in found.seen
+
+
+@pytest.mark.parametrize("where", ["training", "evaluation"])
+def test_memory_runs_out(where, look, source, monkeypatch) -> None:
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(*((trials, "backward") if where == "training" else (SequenceClassifier, "score")), full)
+    found = look(module(), source())["memory"]
+    assert found.level == "error" and f"on the longest {where.replace('evaluation', 'validation')} batch" in found.seen
+    assert "batch_size to 2" in found.cure
+
+
+def test_another_error_is_nobodys_finding(fit, source, tmp_path, monkeypatch) -> None:
+    """A mistake in somebody's code keeps its traceback, and everything is put back."""
+    monkeypatch.setattr(trials, "backward", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(module(), source(), [Preflight({}, tmp_path)])
+
+
+def test_the_disk_is_full(look, source, monkeypatch) -> None:
+    for free, level in ((1 << 20, "error"), (1 << 27, "warning"), (1 << 40, "ok")):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free))
+        assert look(module(), source())["disk"].level == level
+
+
+# ---- in a fit
+
+
+def test_an_error_stops_the_fit_with_a_paragraph_each(fit, source, tmp_path) -> None:
+    preflight = Preflight({}, tmp_path)
+    with pytest.raises(UserError) as caught:
+        fit(module(optimizer=functools.partial(torch.optim.AdamW, lr=0.0)), source(context=4), [preflight])
+    paragraphs = str(caught.value).splitlines()
+    assert [text.partition(":")[0] for text in paragraphs] == [
+        "learning rate",
+        "rows cut, train",
+        "rows cut, validation",
+    ]
+    assert all(text.endswith(".") for text in paragraphs)
+
+
+def test_a_warning_is_said_once_and_noted(fit, source, tmp_path) -> None:
+    results = Results()
+    with pytest.warns(UserWarning, match="less than one step") as caught:
+        fit(module(schedule=WarmupLinear(0.01)), source(), [Preflight({}, tmp_path, results=results)])
+    assert sum("less than one step" in str(warning.message) for warning in caught) == 1
+    assert len(results.notes) == 1 and "model.init_args.schedule.init_args.warmup" in results.notes[0]
