@@ -1,6 +1,7 @@
 """Evaluating a module on a whole split without leaving a trace in the run."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, MixedSources, Split
 from ..models.scored import Scored
+from .interruption import check_interruption, shared_batches
 from .split_metrics import SplitMetrics
 
 if TYPE_CHECKING:
@@ -133,11 +135,17 @@ def undisturbed(module: LightningModule) -> Iterator[None]:
 
 
 def on_device(loader: Iterable[Batch], trainer: Trainer) -> Iterator[Batch]:
-    """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on."""
+    """The loader's batches where the module is; a trial run (``fast_dev_run``) looks at as few as it trains on.
+
+    Raises:
+        Interrupted: the run was asked to stop.
+    """
     limit = trial_batches(trainer)
+    shared = shared_batches(trainer, len(loader) if isinstance(loader, Sized) else math.inf)
     for index, batch in enumerate(loader):
         if limit and index >= limit:
             return
+        check_interruption(trainer, index, shared)
         yield trainer.strategy.batch_to_device(batch)
 
 

@@ -15,6 +15,7 @@ from ..models.generation import padded_right
 from ..models.generative import Generative
 from ..models.set_meters import sets_apart
 from .evaluation import gathered, trial_batches, undisturbed
+from .interruption import check_interruption, shared_batches
 from .questions import AskedRow, Question, in_turns, joined, questions_of
 from .split_metrics import SplitMetrics
 from .text_scores import SCORES, exact_matches
@@ -158,7 +159,9 @@ class GenerationMetrics(SplitMetrics):
             generation = replace(generation, max_new_tokens=self.max_new_tokens)
         ordered = sorted(questions, key=lambda question: -len(question.prompt))
         texts: dict[int, str] = {}
-        for start in range(0, len(ordered), size):
+        shared = shared_batches(module.trainer, -(-len(ordered) // size))
+        for index, start in enumerate(range(0, len(ordered), size)):
+            check_interruption(module.trainer, index, shared)
             part = ordered[start : start + size]
             ids, mask = padded_right([question.prompt for question in part], module.pad)
             samples = [question.samples[0] for question in part]

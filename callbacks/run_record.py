@@ -3,7 +3,9 @@
 import hashlib
 import json
 import math
+import sys
 import time
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -12,26 +14,33 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..contracts.data import AuditedSource
-from ..contracts.record import Best, Cost, Record, SplitResult, Status, write_record
+from ..contracts.files import write_atomically
+from ..contracts.interruption import Interrupted
+from ..contracts.record import RECORD_FILE, Best, Cost, Record, SplitResult, Status, write_record
 from ..contracts.run import Run
 from ..models.finetuner import FineTuner
-from ..models.window import Consumed, NonFiniteError
+from ..models.non_finite_error import NonFiniteError
+from ..models.window import Consumed
 from .best_checkpoint import BestCheckpoint
 from .environment import hardware, versions
 from .evaluation import data_of, finetuner, trial_batches
 from .factors import class_name, described, statement, trained_share
+from .failure import Failure
 from .history import History
 from .order_digest import OrderDigest
 from .results import Results
 from .throughput import Throughput
 
 LARGEST_SUMMARY = 2_000
+ERROR_FILE = "error.txt"
 
 
 class RunRecord(Callback):
-    """Writes ``record.json`` with the status finished, failed or interrupted.
+    """Writes ``record.json``: finished, interrupted, or which kind of failure (``Failure``); of a failure also
+    ``error.txt``, the traceback.
 
-    A run whose metrics are not finite is a failed run. A trial run (``fast_dev_run``) leaves no record.
+    A run whose metrics are not finite is a failed run. A trial run (``fast_dev_run``) leaves no record. A run that goes
+    on loses the record of its interruption once it trains, and has one again at its end.
 
     Args:
         run: what is being recorded.
@@ -56,6 +65,8 @@ class RunRecord(Callback):
         self.record: Record | None = None
         # Asked for once training starts and not before: of data that cannot be read, the report cannot be had either.
         self._data: dict[str, Any] = {}
+        self.resumed: list[dict[str, Any]] = []
+        self._resumes = False
         self._begin()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -68,19 +79,55 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._data = data_summary(data_of(trainer))
+        if self._resumes:
+            self._resumes = False
+            self.resumed.append({"step": trainer.global_step, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+        if trainer.is_global_zero:
+            (self.run.directory / RECORD_FILE).unlink(missing_ok=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.is_global_zero and not trial_batches(trainer):
+        """Raises:
+        NonFiniteError: a metric of the tuned model is not finite; on every rank.
+        """
+        if trial_batches(trainer):
+            return
+        require_finite(self.results.after)
+        if trainer.is_global_zero:
             record = self._build(trainer, pl_module, "finished", None)
             write_record(record, self.run.directory)
+            (self.run.directory / ERROR_FILE).unlink(missing_ok=True)
             self.record = record
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if self.record is not None or not trainer.is_global_zero or trial_batches(trainer):
+        """By the rank that fails first: the others hear of it only as a connection that is gone."""
+        path = self.run.directory / RECORD_FILE
+        # What is there is of this attempt, or of one that this one could not go on from.
+        if self.record is not None or trial_batches(trainer) or path.exists():
             return
-        error = {"type": type(exception).__name__, "message": str(exception)}
-        self.record = self._build(trainer, pl_module, status_of(exception), error)
-        write_record(self.record, self.run.directory)
+        if isinstance(exception, Interrupted | NonFiniteError) and not trainer.is_global_zero:
+            return
+        failure = Failure.of(exception, self.run.directory, self.run.config)
+        error = {"type": type(exception).__name__, "message": failure.message}
+        self.record = self._build(trainer, pl_module, failure.status, error)
+        try:
+            if failure.status != "interrupted":
+                trace = "".join(traceback.format_exception(exception))
+                write_atomically(self.run.directory / ERROR_FILE, trace)
+            write_record(self.record, self.run.directory)
+        except OSError as refused:  # what ended the run is still to be raised
+            print(f"finelab: the record ({failure.status}) could not be written either: {refused}", file=sys.stderr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "started": self._started.isoformat(timespec="seconds"),
+            "seconds": time.monotonic() - self._clock,
+            "resumed": self.resumed,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._started = datetime.fromisoformat(state_dict["started"])
+        self._clock -= state_dict["seconds"]
+        self.resumed, self._resumes = [dict(entry) for entry in state_dict["resumed"]], True
 
     def _begin(self) -> None:
         self._started, self._clock = datetime.now(UTC), time.monotonic()
@@ -122,6 +169,7 @@ class RunRecord(Callback):
             hardware=hardware(trainer.world_size),
             notes=self._notes(module),
             error=error,
+            resumed=self.resumed,
         )
 
     def _best(self, trainer: Trainer) -> Best | None:
@@ -152,11 +200,17 @@ class RunRecord(Callback):
         return notes
 
 
-def status_of(exception: BaseException) -> Status:
-    """Ctrl-C and a signal interrupt a run (``Interrupted`` is a SystemExit, as is Lightning's own)."""
-    if isinstance(exception, KeyboardInterrupt | SystemExit):
-        return "interrupted"
-    return "failed: nonfinite" if isinstance(exception, NonFiniteError) else "failed: error"
+def require_finite(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Raises:
+    NonFiniteError: names the split and the metric.
+    """
+    for split, found in metrics.items():
+        for name, value in found.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(
+                    f"{name} of the {split} split after training is {value}, so that this run has no result. Look at "
+                    "the curve of train/nll, and lower model.init_args.optimizer.init_args.lr."
+                )
 
 
 def adapter_summary(tuner: FineTuner, config: dict[str, Any]) -> dict[str, Any]:

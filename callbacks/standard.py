@@ -13,15 +13,16 @@ from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
 from .chat_template import ChatTemplate
-from .continuation import Continuation
 from .data_report import DataReport
 from .factors import class_name
 from .final_evaluation import FinalEvaluation
 from .history import History
+from .interruption import Interruption
 from .order_digest import OrderDigest
 from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
 from .preflight import Preflight
+from .ranks_end import RanksEnd
 from .results import Results
 from .run_record import RunRecord
 from .state_io import StateIO
@@ -43,10 +44,10 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     throughput, order, history = Throughput(), OrderDigest(), History()
     best = BestCheckpoint(run.directory, run.config.get("monitor"))
     run_record = RunRecord(run, results, best, throughput, order, history)
-    place = run.config.get("run", {})
+    place, interruption = run.config.get("run", {}), Interruption()
     return [
-        TrainingState(run.directory, place.get("save_minutes"), place.get("save_steps")),
-        Continuation(run, results),
+        TrainingState(run.directory, place.get("save_minutes"), place.get("save_steps"), interruption),
+        interruption,
         *own,
         DataReport(run.directory),
         ChatTemplate(),
@@ -59,6 +60,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Baseline(results),
         FinalEvaluation(results, best, run.evaluate_test),
         run_record,
+        RanksEnd(),
         TensorBoard(run, results),
         Card(run, run_record),
         best,

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ..contracts.data import AuditedSource
 from ..contracts.state_folder import CHECKPOINTS, state_name, states
 from .evaluation import data_of, gathered, trial_batches
-from .interruption import Interruption
+from .interruption import Interruption, shared_batches
 from .loop_state import pending, settled
 from .state_io import OURS
 
@@ -33,7 +33,7 @@ class TrainingState(Callback):
         directory: the run's.
         minutes: between two states; None saves by steps and validations only.
         steps: optimizer steps between two states.
-        interruption: whether the run was asked to stop.
+        interruption: whether the run was asked to stop; it listens where it is among the trainer's callbacks.
     """
 
     def __init__(
@@ -45,6 +45,8 @@ class TrainingState(Callback):
     ) -> None:
         self.directory, self.minutes, self.steps = directory, minutes, steps
         self.interruption = interruption or Interruption()
+        self.interruption.leave_validation = self.leave_validation
+        self._shared: list[float] = []
         self._canonical: Canonical | None = None
         self._restored: dict[str, Any] | None = None
         self._saved_step, self._saved_at, self._validated = -1, time.monotonic(), False
@@ -52,7 +54,6 @@ class TrainingState(Callback):
     # ---- the moments
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.interruption.listen()
         if self._restored is not None:
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
             position_loader(trainer)
@@ -70,13 +71,14 @@ class TrainingState(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._restore(trainer)
-            self._stop_in_validation(trainer)
+            self._shared = [shared_batches(trainer, batches) for batches in trainer.num_val_batches]
+            self.interruption.check(trainer, 0, 1)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._stop_in_validation(trainer)
+            self.interruption.check(trainer, batch_idx, self._shared[dataloader_idx])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = True
@@ -87,16 +89,10 @@ class TrainingState(Callback):
             for state in states(self.directory):
                 trainer.strategy.checkpoint_io.remove_checkpoint(state)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.interruption.release()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self.interruption.release()
-
-    def _stop_in_validation(self, trainer: Trainer) -> None:
-        if self.interruption.requested(trainer):
-            self.save(trainer, pending)
-            raise self.interruption.stop()
+    def leave_validation(self, trainer: Trainer) -> bool:
+        """The step before is done; on a resume the validation begins anew."""
+        self.save(trainer, pending)
+        return True
 
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.global_step == self._saved_step:
@@ -117,7 +113,7 @@ class TrainingState(Callback):
         former = states(self.directory)
         self._canonical = canonical
         try:
-            trainer.save_checkpoint(target, weights_only=False)
+            trainer.save_checkpoint(target)
         finally:
             self._canonical = None
         if trainer.is_global_zero:

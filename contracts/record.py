@@ -119,7 +119,8 @@ class Record:
         versions: of Python and the packages.
         hardware: processor, cores, accelerators, ranks.
         notes: what a reader has to know, e.g. why a reference is missing.
-        error: exception class and message of a failed run.
+        error: ``type`` and ``message`` of what ended a run that did not finish; the message says what to do about it
+            where that is known. The traceback is in ``error.txt``.
         regularizers: ``class`` and ``settings`` of each, in order.
         learning_rates: the same.
         order_trail: where that digest came from: sums over stretches of ``every`` steps, see ``OrderTrail``; two runs

@@ -9,6 +9,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..contracts.batch import Batch
+from ..contracts.interruption import leave_signals_to_the_parent
 from ..contracts.seeds import derive
 from .ordered_loader import require_same_order
 from .streaming import ChunkOrder, Cursor, TextStream
@@ -96,6 +97,7 @@ class StreamLoader:
             collate_fn=WithCursor(collate),  # pyright: ignore[reportArgumentType] - of one item, as batch_size is None
             generator=torch.Generator(),  # a loader draws its workers' seed from the global one otherwise
             num_workers=num_workers,
+            worker_init_fn=leave_signals_to_the_parent,
             pin_memory=pin_memory,
         )
         self.dropped = 0

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 from ..contracts.batch import Batch
 from ..contracts.data import PackedSamples, RehearsalBatches, Split
 from ..contracts.errors import UserError
+from ..contracts.interruption import leave_signals_to_the_parent
 from ..contracts.seeds import derive
 from ..contracts.targets import TargetKind
 from .audit import render_report
@@ -332,6 +333,7 @@ class TextDataModule(LightningDataModule):
         return {
             "collate_fn": collate or self.template.collator(self.tokenizer.pad_id),
             "num_workers": self.loader.num_workers,
+            "worker_init_fn": leave_signals_to_the_parent,
             "persistent_workers": self.loader.num_workers > 0,
             "pin_memory": self.loader.pin_memory,
         }

@@ -13,25 +13,23 @@ from ..contracts.errors import UserError
 
 
 class Loaded:
-    """The tensors of a base as its files gave them, to tell from what an adapter makes."""
+    """The tensors of a base, to tell from what an adapter puts beside them."""
 
     def __init__(self, backbone: nn.Module) -> None:
-        self.known = {id(x): (x, x.data_ptr(), x._version) for _, x in frozen_and_trained(backbone)}
-
-    def holds(self, tensor: Tensor) -> bool:
-        return id(tensor) in self.known and self.known[id(tensor)][1:] == (tensor.data_ptr(), tensor._version)
+        self.known = {id(x): x for _, x in tensors(backbone)}
 
     def digest_of_made(self, model: nn.Module) -> str:
-        """sha256 over every frozen tensor that is not the base's own: decompositions, projections, residuals."""
+        """sha256 over every frozen tensor that is not the base's: decompositions, projections, indices. A weight that
+        an adapter has rewritten in its place is left to the adapter's own state, or follows from the base."""
         content = hashlib.sha256()
-        for name, x in frozen_and_trained(model):
-            if not x.requires_grad and not self.holds(x):
+        for name, x in tensors(model):
+            if not x.requires_grad and id(x) not in self.known:
                 content.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
                 content.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return content.hexdigest()
 
 
-def frozen_and_trained(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     return chain(module.named_parameters(), module.named_buffers())
 
 

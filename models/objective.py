@@ -25,6 +25,7 @@ from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSource, MixedSources
 from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
+from .finite_guard import FiniteGuard
 from .gradients import evaluating, no_sync, scale_gradients, seed_forward, trained
 from .losses import SUM_DTYPE
 from .parameter_groups import base_rate
@@ -32,7 +33,7 @@ from .regularizers.regularizer import Outputs, Regularizer, Step
 from .stack import Named, SilentTerms, StepReplay, overrides, require_unscaled
 from .survey import TrainingSurvey, require_rows
 from .target import Target
-from .window import Consumed, Window, require_finite
+from .window import Consumed, Window
 
 
 class Objective(Target):
@@ -206,14 +207,16 @@ class Objective(Target):
 
     def finish_gradients(self, optimizer: Optimizer) -> dict[str, float]:
         """Parameter terms and shaping on a closed window with tokens; returns what is to be logged of the step."""
-        parameters = trained(optimizer)
+        parameters, rate = trained(optimizer), base_rate(optimizer)
+        guard = FiniteGuard(self.window, self.trainer.global_step, rate, self.stack)
+        guard.losses()
         additions, shown = self.add_parameter_terms(parameters)
+        guard.parameter_terms(additions)
         objective = self.window.mean("total") + additions
         shown |= self.window.shown_means() | self.shape_gradients(parameters, self.shapers, objective)
         self.silent.watch(shown)
         self.norm = norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        rate = base_rate(optimizer)
-        require_finite(self.window, norm, rate, scaled=self.trainer.scaler is not None)
+        guard.gradient(norm, self.trainer.scaler, self.named_parameters())
         logged = {f"reg/{name}": value for name, value in shown.items()}
         means = zip(self.consumed, self.window.seen, strict=True)
         logged |= {f"train/{name}/nll": seen.nll / seen.tokens for name, seen in means if seen.tokens}

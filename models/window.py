@@ -1,19 +1,15 @@
 """The accumulation window: what one optimizer step is made of."""
 
-import math
 from dataclasses import dataclass, field
 
 import torch
+import torch.distributed
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 
 from ..contracts.batch import Batch
 from .losses import SUM_DTYPE
 from .regularizers.regularizer import Step
-
-
-class NonFiniteError(RuntimeError):
-    """A loss or gradient stopped being a number; raised before the update, so the weights are still good."""
 
 
 @dataclass
@@ -42,7 +38,8 @@ class Window:
         sources: how many sources are told apart; 0 in a run on a single one.
         turn: index of the current micro-batch.
         batches: kept only where a method replays the window.
-        sample_ids: of every row, to be named if something goes wrong.
+        sample_ids: of every micro-batch, to be named if something goes wrong.
+        totals: the objective of every micro-batch, to find it.
         unit: what this window's losses were divided by.
         tokens: supervised tokens; this rank's until ``reduce``, then the step's over all ranks.
         objective: this rank's sum of the objective in the latest pass over the window.
@@ -53,6 +50,7 @@ class Window:
     turn: int = -1
     batches: list[Batch] = field(default_factory=list)
     sample_ids: list[Tensor] = field(default_factory=list)
+    totals: list[Tensor] = field(default_factory=list)
     unit: float = 1.0
     tokens: int = 0
     objective: Tensor | float = 0.0
@@ -65,11 +63,11 @@ class Window:
         self.turn += 1
         if keep:
             self.batches.append(batch)
-        if "sample_id" in batch:
-            self.sample_ids.append(batch["sample_id"])
+        self.sample_ids.append(batch["sample_id"] if "sample_id" in batch else torch.zeros(0, dtype=torch.long))
 
     def add(self, tokens: int, nll: Tensor, total: Tensor, shown: dict[str, Tensor]) -> None:
         self.tokens += tokens
+        self.totals.append(total.detach())
         for name, value in {"nll": nll, "total": total, **shown}.items():
             value = value.detach().to(SUM_DTYPE)
             self.sums[name] = self.sums[name] + value if name in self.sums else value
@@ -113,26 +111,20 @@ class Window:
     def shown_means(self) -> dict[str, float]:
         return {name: value for name, value in self.means.items() if name not in ("nll", "total")}
 
+    def samples(self) -> list[list[int]]:
+        """The step's sample ids by rank; every rank has to ask."""
+        return everywhere([i for ids in self.sample_ids for i in ids.tolist()])
 
-def require_finite(window: Window, norm: Tensor, rate: float, scaled: bool) -> None:
-    """Stop before the update if anything is not a number.
+    def bad_samples(self) -> list[list[int]]:
+        """Those of the micro-batches whose objective is not finite, by rank; every rank has to ask."""
+        pairs = zip(self.sample_ids, self.totals, strict=True)
+        return everywhere([i for ids, total in pairs if not bool(total.isfinite()) for i in ids.tolist()])
 
-    Args:
-        window: reduced, so that every rank decides alike.
-        norm: of the gradient before clipping.
-        rate: learning rate, to be named.
-        scaled: under float16 loss scaling an infinite gradient is normal and its step is skipped by the scaler.
 
-    Raises:
-        NonFiniteError: names the term, the samples and the rate.
-    """
-    bad = [name for name, value in window.means.items() if not math.isfinite(value)]
-    if not bad and (scaled or bool(norm.isfinite())):
-        return
-    cause = f"the value of {bad[0]}" if bad else f"the gradient norm ({norm.item()})"
-    ids = [i for part in window.sample_ids for i in part.tolist()]
-    raise NonFiniteError(
-        f"Training stopped before the update: {cause} is not finite. Learning rate {rate:.3g}, sample ids {ids[:16]}"
-        f"{' ...' if len(ids) > 16 else ''}. Lower the learning rate, set trainer.gradient_clip_val, or look at "
-        "these rows."
-    )
+def everywhere(ids: list[int]) -> list[list[int]]:
+    """Those of each rank, in rank order."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [ids]
+    found: list[list[int]] = [[] for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(found, ids)
+    return found

@@ -1,7 +1,6 @@
 """``finelab check``: everything that fit checks before it starts, and nothing else."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,8 @@ class CheckCLI(FinelabCLI):
         except CheckedError:
             return
 
-    def train(self, fit: Callable[[], None]) -> None:
-        """There is no run that would have to be answered for."""
-        fit()
+    def clear_up_after_fit(self) -> None:
+        """There is no run."""
 
 
 def check_configuration(invocation: Invocation) -> int:

@@ -15,13 +15,12 @@ from ...contracts.batch import Batch
 from ...contracts.data import RehearsalBatches
 from ...contracts.errors import UserError
 from ...models.finetuner import FineTuner
+from ...models.non_finite_error import NonFiniteError
 from ...models.regularizers.regularizer import forward_drew
 from ...models.rehearsal import backward, forget_gradients, update
-from ...models.window import NonFiniteError
 from ..evaluation import gathered, undisturbed
+from ..out_of_memory import is_out_of_memory
 from ..untouched import untouched
-
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @dataclass(frozen=True)
@@ -113,10 +112,10 @@ class Rehearsal:
         """Of ``Trial`` what went wrong in one half of a step."""
         try:
             work(argument)
-        except UserError as error:
-            return {"refused": str(error)}
         except NonFiniteError as error:
             return {"not_finite": str(error)}
+        except UserError as error:
+            return {"refused": str(error)}
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -184,12 +183,6 @@ def shape_of(batch: Batch) -> tuple[int, int]:
 def state_bytes(optimizer: Optimizer) -> int:
     values = [value for state in optimizer.state.values() for value in state.values()]
     return sum(value.numel() * value.element_size() for value in values if isinstance(value, Tensor))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error).lower() for words in OUT_OF_MEMORY
-    )
 
 
 def merged(trials: list[Trial]) -> Trial:

@@ -66,11 +66,20 @@ class Losses(L.Callback):
         self.seen.append(trainer.callback_metrics["train/loss"].item())
 
 
-def rows_of(trainer: L.Trainer, plain: DataLoader) -> OrderedLoader:
-    """The rows of a plain loader in batches of two, shuffled, so that four steps are an epoch of eight."""
-    dataset: Any = plain.dataset
-    sampler = GlobalBatchSampler(GlobalOrder(np.ones(len(dataset), np.int64), 2, seed=3, bucketing=False))
-    return OrderedLoader(dataset, sampler, trainer, collate_fn=plain.collate_fn)
+class Rows(L.LightningDataModule):
+    """The rows of a plain loader in shuffled batches of two, so that four steps are an epoch of eight."""
+
+    def __init__(self, plain: DataLoader) -> None:
+        super().__init__()
+        self.plain = plain
+
+    def train_dataloader(self) -> OrderedLoader:
+        dataset: Any = self.plain.dataset
+        sampler = GlobalBatchSampler(GlobalOrder(np.ones(len(dataset), np.int64), 2, seed=3, bucketing=False))
+        return OrderedLoader(dataset, sampler, self.trainer, collate_fn=self.plain.collate_fn)
+
+    def evaluation_loader(self, split: str) -> DataLoader | None:
+        return self.plain if split == "train" else None
 
 
 def train(module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, resume: bool = False) -> Left:
@@ -85,8 +94,7 @@ def train(module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, r
         **quiet,
     )
     torch.manual_seed(5)
-    loader = rows_of(trainer, plain)
-    trainer.fit(module, loader, ckpt_path=latest_state(run) if resume else None, weights_only=True if resume else None)
+    trainer.fit(module, datamodule=Rows(plain), ckpt_path=latest_state(run) if resume else None)
     state = trainer.optimizers[0].state
     moments = [torch.as_tensor(x) for p in module.parameters() for _, x in sorted(state.get(p, {}).items())]
     return Left(losses.seen, module.trainable_state(), moments, torch.get_rng_state())
