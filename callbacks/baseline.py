@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -40,22 +40,29 @@ class Baseline(Callback):
     (``majority`` by the class frequencies, ``mean`` of a regression, ...), and where the target is a class ``probe``
     (``FrozenFeatureProbe`` on what the head reads of the untouched base).
 
+    A run that was resumed knows all of this from its training state.
+
     Args:
         results: where the finding goes, shared with ``FinalEvaluation``.
         probe_rows: at most about so many training rows (words, where those have the targets) fit the probe, taken at
             even distances.
+        evaluate_test: a resumed run makes the references again, since the test split is still to be compared with them.
     """
 
-    def __init__(self, results: Results | None = None, probe_rows: int = 20_000) -> None:
+    def __init__(self, results: Results | None = None, probe_rows: int = 20_000, evaluate_test: bool = False) -> None:
         self.results = results or Results()
         self.probe_rows = probe_rows
-        self.lost = False
+        self.evaluate_test = evaluate_test
+        self.lost = self.resumed = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        rank_zero_info("Evaluating before training, to have something to compare with ...")
         tuner = finetuner(pl_module)
         tuner.keep_start()
         self.lost = tuner.adapter.base_is == "lost"
+        if self.resumed:
+            self._restore_references(trainer, pl_module)
+            return
+        rank_zero_info("Evaluating before training, to have something to compare with ...")
         if self.lost:
             self.results.note(LOST.format(adapter=type(tuner.adapter).__name__))
         with untouched_base(pl_module):
@@ -63,13 +70,26 @@ class Baseline(Callback):
         for monitor in all_watched(trainer, pl_module) if scored else ():
             require_logged(monitor, scored)
 
+    def state_dict(self) -> dict[str, Any]:
+        return self.results.state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.results.restore(state_dict)
+        self.resumed = True
+
+    def _restore_references(self, trainer: Trainer, module: LightningModule) -> None:
+        if self.evaluate_test:
+            with untouched_base(module):
+                self.results.references = self._references(trainer, module)
+
+    def _references(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
+        if finetuner(module).has_fresh_head:
+            return self._references_of_a_fresh_head(trainer, module)
+        return {} if self.lost else {"base": finetuner(module).score}
+
     def _evaluate_references(self, trainer: Trainer, module: LightningModule) -> dict[str, float]:
         """All that was found, as it would be logged."""
-        tuner = finetuner(module)
-        if tuner.has_fresh_head:
-            self.results.references = self._references_of_a_fresh_head(trainer, module)
-        else:
-            self.results.references = {} if self.lost else {"base": tuner.score}
+        self.results.references = self._references(trainer, module)
         scored: dict[str, float] = {}
         for name, score in self.results.references.items():
             found = evaluate_split(module, "validation", trainer, score)
@@ -84,9 +104,7 @@ class Baseline(Callback):
     def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:
         train = split_loader(trainer, "train") if isinstance(data_of(trainer), EvaluationSource) else None
         if train is None:
-            self.results.notes.append(
-                "No reference before training: the data module has no evaluation_loader('train')."
-            )
+            self.results.note("No reference before training: the data module has no evaluation_loader('train').")
             return {}
         tuner = cast("HeadedEncoder", module)
         features, labels, every = self._frozen_features(train, trainer, module, self.probe_rows)

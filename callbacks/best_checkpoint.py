@@ -1,6 +1,7 @@
 """The best trainable weights of a run, on the disk as soon as they are seen and in the module at the end."""
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..contracts.disk import disk_faults
 from ..contracts.files import whole_folder
+from ..contracts.state_folder import BEST
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
 from .split_evaluation import evaluate_split, logged
+from .state_io import link_or_copy
 
 
 class BestCheckpoint(Checkpoint):
@@ -99,6 +102,14 @@ class BestCheckpoint(Checkpoint):
             with disk_faults(self.folder / name, size), whole_folder(self.folder / name) as scratch:
                 finetuner(module).save_folder(scratch)
         trainer.strategy.barrier()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """The best weights are again those of the training state, which may be older than what lies there now."""
+        assert trainer.ckpt_path is not None
+        kept = Path(trainer.ckpt_path) / BEST
+        if trainer.is_global_zero and kept.is_dir():
+            with whole_folder(self.folder / BEST) as scratch:
+                shutil.copytree(kept, scratch, copy_function=link_or_copy, dirs_exist_ok=True)
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value, "step": self.step, "validated_step": self.validated_step}

@@ -1,6 +1,6 @@
 """Stopping when the validation metric that picks the weights no longer improves."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import lightning.pytorch.callbacks as lightning_callbacks
 from lightning.pytorch import LightningModule, Trainer
@@ -49,6 +49,10 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
             self.best_score = -self.best_score.abs() if self.mode == "max" else self.best_score.abs()
         super().setup(trainer, pl_module, stage)
         self._check_on_train_epoch_end = False
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """How it stands; the patience is the configuration's."""
+        super().load_state_dict(state_dict | {"patience": self.patience})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lightning's ``strict=False`` lets a run without validation be; a mistyped name is still refused."""

@@ -39,3 +39,9 @@ class History(Callback):
                 entry[name.removeprefix("val/")] = float(value)
         self.entries.append(entry)
         self._train_nll = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"entries": self.entries, "train_nll": self._train_nll}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.entries, self._train_nll = list(state_dict["entries"]), list(state_dict["train_nll"])

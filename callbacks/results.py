@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..contracts.disk import disk_faults
 from ..contracts.files import part_of, sync_to_disk
@@ -48,6 +49,14 @@ class Results:
         self.rows[split] = evaluation.rows
         self.note(*evaluation.notes)
         self._write_examples(f"{split}-after", evaluation)
+
+    def state(self) -> dict[str, Any]:
+        """What was found before training; everything later is found again."""
+        return {"before": self.before, "rows": self.rows, "examples": self.examples, "notes": self.notes}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.before, self.rows = dict(state["before"]), dict(state["rows"])
+        self.examples, self.notes = dict(state["examples"]), list(state["notes"])
 
     def _write_examples(self, name: str, evaluation: Evaluation) -> None:
         if self.directory is None or not evaluation.examples:

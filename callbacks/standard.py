@@ -57,7 +57,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         *progress(run.config.get("trainer", {}), throughput),
         order,
         history,
-        Baseline(results),
+        Baseline(results, evaluate_test=run.evaluate_test),
         FinalEvaluation(results, best, run.evaluate_test),
         run_record,
         RanksEnd(),

@@ -19,7 +19,7 @@ from .split_evaluation import stage_of
 class TensorBoard(Callback):
     """Charts of related curves, the run's factors in the HParams view, and its configuration and data as text.
 
-    Does nothing where the logger is not TensorBoard's.
+    Does nothing where the logger is not TensorBoard's. A run that goes on in its own directory has all of it there.
 
     Args:
         run: configuration to show.
@@ -30,6 +30,8 @@ class TensorBoard(Callback):
         self.run, self.results = run, results
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.run.goes_on:
+            return
         names, data = self._metric_names(trainer, pl_module), data_of(trainer)
         for logger in tensorboard_loggers(trainer):
             writer = logger.experiment

@@ -14,7 +14,9 @@ from .evaluation import finetuner, summed
 
 
 class Throughput(Callback):
-    """Measures tokens and examples per second of training time; validation and end evaluation do not count.
+    """Measures tokens and examples per second of training time; evaluation and saving do not count.
+
+    A run that was resumed goes on with the counts and seconds of its training state.
 
     Logged under ``sys/`` at the trainer's log interval, over that interval, with examples and supervised tokens seen so
     far, so that curves can be read against them too. All counts are over all ranks.
@@ -27,17 +29,15 @@ class Throughput(Callback):
         self._pending_examples = 0
         self._logged = (0.0, 0, 0, 0, 0)
         self._last_step = 0
+        self._restored = False
+        self._peak = 0
+        self._device = torch.device("cpu")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.supervised_at_start = finetuner(pl_module).supervised_tokens
-        self._last_step = trainer.global_step
-        self._logged = (
-            self.clock.seconds,
-            trainer.global_step,
-            self.supervised_at_start,
-            self.input_tokens,
-            self.examples,
-        )
+        self._last_step, self._device = trainer.global_step, pl_module.device
+        if not self._restored:
+            supervised = self.supervised_at_start = finetuner(pl_module).supervised_tokens
+            self._logged = (self.clock.seconds, trainer.global_step, supervised, self.input_tokens, self.examples)
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
 
@@ -69,16 +69,43 @@ class Throughput(Callback):
         self.clock.stop()
         self._count()
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """What follows is the writing; the next batch starts the clock again."""
+        self.clock.stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Called on every rank."""
+        self._count()
+        return {
+            "seconds": self.clock.seconds,
+            "examples": self.examples,
+            "input_tokens": self.input_tokens,
+            "supervised_at_start": self.supervised_at_start,
+            "logged": self._logged,
+            "peak": self._peak_so_far(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.clock = Stopwatch(state_dict["seconds"])
+        self.examples, self.input_tokens = state_dict["examples"], state_dict["input_tokens"]
+        self.supervised_at_start, self._logged = state_dict["supervised_at_start"], state_dict["logged"]
+        self._peak, self._restored = state_dict["peak"], True
+
     def supervised_tokens_per_second(self, module: LightningModule) -> float:
         """Over the whole run so far."""
         seen = finetuner(module).supervised_tokens - self.supervised_at_start
         return seen / self.clock.seconds if self.clock.seconds else 0.0
 
     def peak_memory_bytes(self, module: LightningModule) -> int:
-        if module.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(module.device)
+        """The highest of all sessions."""
+        self._device = module.device
+        return self._peak_so_far()
+
+    def _peak_so_far(self) -> int:
+        if self._device.type == "cuda":
+            return max(self._peak, torch.cuda.max_memory_allocated(self._device))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+        return max(self._peak, peak if sys.platform == "darwin" else peak * 1024)
 
     def _count(self) -> None:
         """Counts wait on the device until they are wanted: reading each batch's would stall the accelerator."""
@@ -108,10 +135,14 @@ class Throughput(Callback):
 
 
 class Stopwatch:
-    """Seconds between ``start`` and ``stop``, summed; either may be called twice."""
+    """Seconds between ``start`` and ``stop``, summed; either may be called twice.
 
-    def __init__(self) -> None:
-        self._before = 0.0
+    Args:
+        seconds: to begin with.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._before = seconds
         self._since: float | None = None
 
     def start(self) -> None:

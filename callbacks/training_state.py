@@ -1,20 +1,20 @@
 """What a run needs to go on as if it had never stopped."""
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 
 from ..contracts.data import AuditedSource
 from ..contracts.state_folder import CHECKPOINTS, state_name, states
-from .evaluation import data_of, gathered, trial_batches
+from .evaluation import callbacks_of, data_of, gathered, trial_batches
+from .event_files import event_sizes
 from .interruption import Interruption, shared_batches
-from .loop_state import pending, settled
+from .loop_state import ResumedFitLoop, ended, pending, position_loader, settled
+from .random_states import random_states, restore_random_states
 from .state_io import OURS
 
 Canonical = Callable[[dict[str, Any]], dict[str, Any]]
@@ -26,8 +26,9 @@ class TrainingState(Callback):
     Has to stand first among the callbacks: when it acts, the step before is logged and validated, and no other callback
     has seen the next batch. A state that falls due inside an accumulation window waits for its end.
 
-    Saved are the start, what follows a validation, and in between by steps and minutes. Only the newest state is kept;
-    the one before goes when the new one has been read back.
+    Saved are the start, what follows a validation, in between by steps and minutes, and what the evaluation at the end
+    needs. Only the newest state is kept; the one before goes when the new one has been read back, and the last one
+    when the run has its record.
 
     Args:
         directory: the run's.
@@ -49,19 +50,29 @@ class TrainingState(Callback):
         self._shared: list[float] = []
         self._canonical: Canonical | None = None
         self._restored: dict[str, Any] | None = None
+        self._random: dict[str, Any] | None = None
+        self._stops = self._swapped = False
+        self._resumed_at = -1
         self._saved_step, self._saved_at, self._validated = -1, time.monotonic(), False
 
     # ---- the moments
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._restored is not None:
+            ResumedFitLoop.take_over(trainer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._restored is not None:
-            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+            self._saved_step = self._resumed_at = trainer.global_step
+            self._saved_at = time.monotonic()
+            trainer.should_stop |= self._restored["should_stop"]
             position_loader(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._restore(trainer)
         if batch_idx % trainer.accumulate_grad_batches:
             return
+        self._random = None
         stops = self.interruption.requested(trainer)
         if stops or self._is_due(trainer):
             self.save(trainer, settled)
@@ -71,6 +82,7 @@ class TrainingState(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._restore(trainer)
+            self._random, self._swapped = random_states(), False
             self._shared = [shared_batches(trainer, batches) for batches in trainer.num_val_batches]
             self.interruption.check(trainer, 0, 1)
 
@@ -78,10 +90,19 @@ class TrainingState(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._swapped = any(isinstance(callback, WeightAveraging) for callback in callbacks_of(trainer))
             self.interruption.check(trainer, batch_idx, self._shared[dataloader_idx])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._validated = True
+        self._validated, self._random = True, None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What follows may take long, and has to be done again as a whole if it breaks off."""
+        self._restore(trainer)
+        if trainer.global_step != self._resumed_at:  # else what it was resumed from leads here again
+            self.save(trainer, ended)
+        if self.interruption.requested(trainer):
+            raise self.interruption.stop()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The record is written: there is nothing to go on with any more."""
@@ -90,7 +111,13 @@ class TrainingState(Callback):
                 trainer.strategy.checkpoint_io.remove_checkpoint(state)
 
     def leave_validation(self, trainer: Trainer) -> bool:
-        """The step before is done; on a resume the validation begins anew."""
+        """The step before is done; on a resume the validation begins anew.
+
+        It is gone through inside an accumulation window, where the run ends after it, and where averaged weights stand
+        in the place of those that train: none of these can be said by a state.
+        """
+        if trainer.fit_loop._should_accumulate() or trainer.should_stop or self._swapped:
+            return False
         self.save(trainer, pending)
         return True
 
@@ -111,7 +138,7 @@ class TrainingState(Callback):
             return
         target = self.directory / CHECKPOINTS / state_name(trainer.global_step)
         former = states(self.directory)
-        self._canonical = canonical
+        self._canonical, self._stops = canonical, trainer.should_stop
         try:
             trainer.save_checkpoint(target)
         finally:
@@ -135,11 +162,11 @@ class TrainingState(Callback):
             return {}
         for logger in trainer.loggers:
             logger.save()
-        return {path.name: path.stat().st_size for path in self.directory.glob("events.out.tfevents.*")}
+        return event_sizes(self.directory)
 
     def state_dict(self) -> dict[str, Any]:
         """Called on every rank."""
-        return {"rng": gathered(random_states())}
+        return {"rng": gathered(self._random or random_states()), "should_stop": self._stops}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
@@ -156,33 +183,3 @@ class TrainingState(Callback):
         if len(ranks) == trainer.world_size:
             restore_random_states(ranks[trainer.global_rank])
         trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped
-
-
-def position_loader(trainer: Trainer) -> None:
-    """A schedule asks for the number of steps before the loops are restored; Lightning (2.6.6) would then go on with
-    the loader that it has made for that, at its start."""
-    fit = trainer.fit_loop
-    if fit._combined_loader_states_to_load:
-        fit._load_combined_loader_states()
-        assert fit._data_fetcher is not None
-        iter(fit._data_fetcher)
-
-
-def random_states() -> dict[str, Any]:
-    """Of every generator that code beside ours may draw from; ours are counted."""
-    _, keys, position, has_gauss, gauss = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": {"keys": torch.from_numpy(np.asarray(keys).astype(np.int64)), "rest": (position, has_gauss, gauss)},
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def restore_random_states(states: dict[str, Any]) -> None:
-    random.setstate(states["python"])
-    keys = states["numpy"]["keys"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, *states["numpy"]["rest"]))
-    torch.set_rng_state(states["torch"])
-    if states["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])

@@ -51,6 +51,11 @@ class Run:
     resumed_from: Path | None = None
     rehearse: bool = True
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is resumed in its own directory, where everything up to then lies."""
+        return self.resumed_from is not None and self.directory.resolve() in self.resumed_from.resolve().parents
+
 
 def create_run(root: str | Path, name: str | None, stem: str) -> Path:
     """Make the directory of a new run.

@@ -168,7 +168,7 @@ class FinelabCLI(LightningCLI):
             callbacks = standard_callbacks(run, callbacks)
             forced |= {"default_root_dir": run.directory, "plugins": [*as_list(config["plugins"]), state_io(run)]}
             if config["logger"] in (None, True):
-                forced["logger"] = RunLogger(run.directory)
+                forced["logger"] = RunLogger(run.directory, run.resumed_from)
         elif self.invocation.run is not None:
             callbacks.append(LoadWeights(self.invocation.run / WEIGHTS))
         if self.subcommand == "predict":

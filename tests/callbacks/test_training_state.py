@@ -1,0 +1,107 @@
+"""A run that was stopped, at any moment, any number of times, and went on elsewhere is the run that was not stopped.
+
+Compared exactly: loss, weights, optimizer, schedule, rows and global random numbers of every step, every validation,
+the record but its times, every point of TensorBoard, and the bytes of the checkpoints and predictions.
+"""
+
+import logging
+
+import pytest
+
+from .stopped_runs import Case, Outcome, Stop, compare
+
+BATCHES = 13  # of an epoch: four windows of three, and one of one
+MOMENTS = {
+    "in the first window": [Stop("on_train_batch_end", 1)],
+    "killed after the first step": [Stop("on_train_batch_end", 4, kills=True)],
+    "killed before the first step": [Stop("on_train_batch_start", 2, kills=True)],
+    "in a window": [Stop("on_train_batch_end", 7)],
+    "killed in a window": [Stop("on_train_batch_end", 8, kills=True)],
+    "before a validation": [Stop("on_validation_start", 1)],
+    "in a validation": [Stop("on_validation_batch_start", 1)],
+    "in the last batch of a validation": [Stop("on_validation_batch_start", 2)],
+    "killed in a validation": [Stop("on_validation_batch_start", 3, kills=True)],
+    "after a validation": [Stop("on_validation_end", 1)],
+    "killed after a validation": [Stop("on_validation_end", 2, kills=True)],
+    "at the end of an epoch": [Stop("on_train_epoch_end", 1)],
+    "killed at the end of an epoch": [Stop("on_train_epoch_end", 1, kills=True)],
+    "at the start of an epoch": [Stop("on_train_batch_start", BATCHES + 1)],
+    "after the last step": [Stop("on_train_batch_end", 2 * BATCHES)],
+    "killed after the last step": [Stop("on_train_epoch_end", 2, kills=True)],
+    "killed in the last evaluation": [Stop("score", 3, kills=True)],
+    "three times in an epoch": [
+        Stop("on_train_batch_end", 2),
+        Stop("on_train_batch_end", 1),
+        Stop("on_train_batch_end", 5, kills=True),
+    ],
+    "at everything": [
+        Stop("on_train_batch_end", 4),
+        Stop("on_validation_batch_start", 1),
+        Stop("on_train_batch_end", 1),
+        Stop("on_train_batch_end", 5, kills=True),
+        Stop("on_validation_start", 1),
+        Stop("score", 1, kills=True),
+        Stop("score", 4, kills=True),
+    ],
+}
+RUNS = {
+    "int": ({"val_check_interval": 6}, {}),
+    "float": ({"val_check_interval": 0.5}, {}),
+    "in windows": ({"val_check_interval": 4}, {}),
+    "epoch ends": ({}, {"evaluate_test": True}),
+    "every second epoch": ({"check_val_every_n_epoch": 2, "max_epochs": 4}, {}),
+    "across epochs": ({"check_val_every_n_epoch": None, "val_check_interval": 9}, {}),
+    "max_steps": ({"max_steps": 9, "max_epochs": -1, "val_check_interval": 6}, {}),
+    "limited": ({"limit_train_batches": 8, "max_epochs": 4}, {}),
+    "stream": ({"max_steps": 9, "max_epochs": -1, "val_check_interval": 6}, {"data": "stream"}),
+    "mixture": ({"val_check_interval": 6, "limit_train_batches": 13}, {"data": "mixture", "evaluate_test": True}),
+    "workers": ({"val_check_interval": 6}, {"workers": 2}),
+}
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
+
+
+def fresh(stops: list[Stop]) -> list[Stop]:
+    return [Stop(stop.hook, stop.count, stop.kills) for stop in stops]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory) -> tuple[Case, Outcome]:
+    """A run with validations inside and at the end of an accumulation window, and the same without a stop."""
+    case = Case(tmp_path_factory.mktemp("runs"), {"val_check_interval": 4}, evaluate_test=True, save_steps=2)
+    return case, case.straight()
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["killed before the first step", "in a window", "in a validation", "at the end of an epoch", "at everything"],
+)
+def test_a_stopped_run_is_the_run_without_a_stop(moment, reference) -> None:
+    case, expected = reference
+    found = case.stopped(moment.replace(" ", "-"), *fresh(MOMENTS[moment]))
+    compare(expected, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RUNS)
+def test_any_run_stopped_at_any_moment(name, tmp_path) -> None:
+    trainer, more = RUNS[name]
+    case = Case(tmp_path, trainer, save_steps=2, **more)
+    expected = case.straight()
+    done = 0
+    for moment, stops in MOMENTS.items():
+        try:
+            found = case.stopped(moment.replace(" ", "-"), *fresh(stops))
+        except AssertionError as error:
+            if "called too rarely" not in str(error):
+                raise AssertionError(f"{moment}: {error}") from error
+            continue  # this run has no such moment
+        try:
+            compare(expected, found)
+        except AssertionError as error:
+            raise AssertionError(f"{moment}: {error}") from error
+        done += 1
+    assert done >= 14
