@@ -61,7 +61,7 @@ RUNS = {
 
 @pytest.fixture(autouse=True)
 def quiet(caplog):
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, "lightning.pytorch.utilities.rank_zero")
 
 
 def fresh(stops: list[Stop]) -> list[Stop]:
