@@ -10,7 +10,8 @@ NAMED = 5
 
 class Gradients(Check):
     """Of the data's gradient, before weight penalties and masks, over three steps: LoRA's A, gates and the like have
-    none while what they are multiplied with is zero, which the first update ends."""
+    none while what they are multiplied with is zero, which the first update ends. What an adapter leaves idle by
+    design (``Adapter.idle``) is no finding."""
 
     section = "model"
     needs_trial = True

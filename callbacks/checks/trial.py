@@ -25,18 +25,19 @@ from ..untouched import untouched
 
 @dataclass(frozen=True)
 class Trial:
-    """What three training steps (the longest batch twice, then a typical one) and two evaluation batches did.
+    """What three training steps (on a typical batch, on the longest, on the typical one again) and two evaluation
+    batches did. The longest comes second, when the optimizer's state takes its memory.
 
     Args:
         shape: rows and padded tokens of the longest training batch.
-        tokens: supervised tokens of it.
+        tokens: supervised tokens of all three.
         silent: trainable parameters whose gradient was zero or missing in every step.
         odd: those whose gradient was not finite in one.
         drew: whether a training forward draws a random number.
         refused: why a method refused to train.
         not_finite: what stopped being a number.
         out_of_memory: where the memory ran out: training or evaluation.
-        step_seconds: of the typical batch, from forward to update; 0 where it was not reached.
+        step_seconds: of the typical batch, from forward to update, the second time; 0 where it was not reached.
         evaluation_seconds: of a typical validation batch; 0 where there is none.
         peak_memory_bytes: of the accelerator's allocations, or of the process's resident memory on a CPU.
         optimizer_bytes: of the optimizer's state.
@@ -80,7 +81,7 @@ class Rehearsal:
         self.reset_peak()
         with untouched(self.module, self.trainer.optimizers):
             self.module.on_train_start()
-            trial = self.steps(trial, [train.longest, train.longest, train.typical])
+            trial = self.steps(trial, [train.typical, train.longest, train.typical])
             if trial.out_of_memory is None and "validation" in batches:
                 trial = self.evaluate(trial, batches["validation"])
             trial = replace(
@@ -99,13 +100,15 @@ class Rehearsal:
             began = self.clock()
             fault = self.half(self.backward, batch)
             if not position:
-                trial = replace(trial, tokens=self.tokens, drew=self.drew())
+                trial = replace(trial, drew=self.drew())
             if not any(gathered(bool(fault))):  # all ranks go on or none
                 fault = self.half(self.update, optimizer)
             if any(gathered(bool(fault))):
                 return replace(trial, odd=tuple(self.odd), **fault)
-            trial = replace(trial, step_seconds=self.clock() - began)
-        silent = tuple(name for name, _ in self.trains() if name not in self.heard)
+            trial = replace(trial, tokens=self.tokens, step_seconds=self.clock() - began)
+        idle = self.module.adapter.idle(self.module.adapted)
+        mute = [name for name, _ in self.trains() if name not in self.heard]
+        silent = tuple(name for name in mute if not any(part in name for part in idle))
         return replace(trial, odd=tuple(self.odd), silent=silent)
 
     def half(self, work, argument) -> dict[str, str]:
@@ -126,7 +129,7 @@ class Rehearsal:
     def backward(self, batch: Batch) -> None:
         forget_gradients(list(self.module.parameters()))
         backward(self.module, batch)
-        self.tokens = self.module.window.tokens
+        self.tokens += self.module.window.tokens
         for name, p in self.trains():
             if p.grad is not None:
                 if not bool(p.grad.isfinite().all()):

@@ -94,6 +94,10 @@ class Adapter(ABC):
         """Ids of parameters that weight decay must leave alone, beyond norms, vectors and scales that start at one."""
         return set()
 
+    def idle(self, model: nn.Module) -> Mapping[str, str]:
+        """Parameters that train and that no gradient may reach by the method's design: part of their names -> why."""
+        return {}
+
     def regularizers(self) -> list[Regularizer]:
         """Terms that belong to the method itself; called after ``adapt``."""
         return []

@@ -1,5 +1,8 @@
 """ShadowPEFT (PEFT 0.21, no paper known): a small network beside the base, whose state each block reads and updates."""
 
+import re
+from collections.abc import Mapping
+
 from peft import ShadowConfig, ShadowModel
 from peft.tuners.shadow.layers import ShadowLayer
 from torch import Tensor, nn
@@ -10,6 +13,12 @@ from ...contracts.batch import IGNORE, Batch
 from ...contracts.errors import UserError
 from ..regularizers.regularizer import Regularizer, Step, Term
 from .peft import Peft
+
+BLOCK = re.compile(r"layers?\.(\d+)$")
+UNREAD = {
+    "shadow_backbone.default.embeddings": "the shadow reads the base's embeddings",
+    "shadow_backbone.default.pooler": "nothing reads it",
+}
 
 
 class PeftShadow(Peft):
@@ -42,6 +51,10 @@ class PeftShadow(Peft):
     @property
     def merges(self) -> bool:
         return False
+
+    def idle(self, model: nn.Module) -> Mapping[str, str]:
+        last = max(int(number) for name, _ in model.named_modules() for number in BLOCK.findall(name))
+        return {f".{last}.shadow_update": "no block comes after the last one's update"} | UNREAD
 
     def regularizers(self) -> list[Regularizer]:
         return [ShadowLoss(self.config.auxiliary_loss_weight)]

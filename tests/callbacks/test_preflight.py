@@ -10,7 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig
+from peft import GloraConfig, LoraConfig
 from torch import Tensor, nn
 
 from finelab.callbacks import Preflight
@@ -235,8 +235,22 @@ def test_a_parameter_that_no_gradient_reaches(look, source) -> None:
 
 
 def test_one_that_starts_behind_a_zero_is_no_error(look, source) -> None:
-    """LoRA's A has no gradient in the first step, and a frozen feature probe's head has one."""
-    tuner = module()
+    """LoRA's A has no gradient in the first step."""
+    assert look(module(), source())["gradients"].level == "ok"
+
+
+def test_what_an_adapter_leaves_idle_is_no_error(look, source) -> None:
+    """GLoRA's D scales biases, which are zero in this base; with biases that are not it gets a gradient."""
+    adapter = GloraConfig(r=2, target_modules=["query"])
+    tuner = module(adapter=adapter)
+    assert look(tuner, source())["gradients"].level == "ok"
+    assert {name.rpartition(".")[2] for name in tuner.adapter.idle(tuner.adapted)} == {"glora_D"}
+    with torch.no_grad():
+        for name, p in tuner.named_parameters():
+            if name.endswith("base_layer.bias"):
+                p += 1
+    assert tuner.adapter.idle(tuner.adapted) == {}
+    tuner.adapter.idle = lambda model: {}
     assert look(tuner, source())["gradients"].level == "ok"
 
 
@@ -342,8 +356,9 @@ def test_memory_runs_out(where, look, source, monkeypatch) -> None:
 
     monkeypatch.setattr(*((trials, "backward") if where == "training" else (SequenceClassifier, "score")), full)
     found = look(module(), source())["memory"]
-    assert found.level == "error" and f"on the longest {where.replace('evaluation', 'validation')} batch" in found.seen
-    assert "batch_size to 2" in found.cure
+    words = {"training": "in the first training steps", "evaluation": "on the longest validation batch"}
+    assert found.level == "error" and words[where] in found.seen
+    assert found.cure.startswith("Lower data.init_args.")
 
 
 def test_another_error_is_nobodys_finding(fit, source, tmp_path, monkeypatch) -> None:
