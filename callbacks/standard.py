@@ -13,6 +13,7 @@ from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
 from .chat_template import ChatTemplate
+from .continuation import Continuation
 from .data_report import DataReport
 from .factors import class_name
 from .final_evaluation import FinalEvaluation
@@ -48,6 +49,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     return [
         TrainingState(run.directory, place.get("save_minutes"), place.get("save_steps"), interruption),
         interruption,
+        Continuation(run, results),
         *own,
         DataReport(run.directory),
         ChatTemplate(),

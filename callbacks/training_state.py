@@ -140,7 +140,7 @@ class TrainingState(Callback):
         former = states(self.directory)
         self._canonical, self._stops = canonical, trainer.should_stop
         try:
-            trainer.save_checkpoint(target)
+            trainer.save_checkpoint(target, weights_only=False)
         finally:
             self._canonical = None
         if trainer.is_global_zero:

@@ -6,3 +6,7 @@ class UserError(Exception):
 
     The command line prints the paragraph without a traceback and exits with code 2.
     """
+
+
+class RunFailed(UserError):
+    """One paragraph about a run that had begun to train and did not finish; exit code 1."""

@@ -36,10 +36,14 @@ class Run:
     Args:
         directory: where everything that the run leaves is written; it exists.
         config: the resolved configuration as it stands in config.yaml.
-        command: the command line, program first.
+        command: the command line that made it, program first.
         evaluate_test: whether the test split may be read at the end.
         seeds: the replicate.
-        resumed_from: the training state from which it goes on.
+        resumed_from: the training state from which it goes on: its own, or that of the run it branches off.
+        resume_command: the command line that goes on with it in its own directory.
+        changed: lines ``key: before -> after`` of the configuration that the user has allowed to differ from that
+            state's.
+        allowed: keys whose change the user has allowed.
         rehearse: whether the first steps are tried before training.
     """
 
@@ -50,6 +54,14 @@ class Run:
     seeds: Seeds
     resumed_from: Path | None = None
     rehearse: bool = True
+    resume_command: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it goes on in its own directory, instead of branching off another run."""
+        return self.resumed_from is not None and self.resumed_from.parent.parent.resolve() == self.directory.resolve()
 
     @property
     def goes_on(self) -> bool:

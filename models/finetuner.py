@@ -70,6 +70,7 @@ class FineTuner(Objective):
         self.loading_notes: tuple[str, ...] = ()
         self.start: dict[str, Tensor] | None = None
         self.at_start = True
+        self.tolerated: set[str] = set()  # keys of the manifest in which a training state may differ
         self.strict_loading = False  # a training state holds what trains; the rest is the base's
 
     @abstractmethod
@@ -176,7 +177,8 @@ class FineTuner(Objective):
         """Raises:
         UserError: the state is of another base, adapter, target or start.
         """
-        require_same(checkpoint["finelab"]["module"], self.manifest(), "The training state")
+        own = {key: value for key, value in self.manifest().items() if key not in self.tolerated}
+        require_same(checkpoint["finelab"]["module"], own, "The training state")
         if self.adapter.restore(self.adapted, checkpoint["adapter"]):
             self.model, self.start = None, None
             self.configure_model()

@@ -1,6 +1,7 @@
 """``finelab check``: everything that fit checks before it starts, and nothing else."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ class CheckCLI(FinelabCLI):
         except CheckedError:
             return
 
-    def clear_up_after_fit(self) -> None:
-        """There is no run."""
+    def train(self, fit: Callable[[], None]) -> None:
+        """There is no run that would have to be answered for."""
+        fit()
 
 
 def check_configuration(invocation: Invocation) -> int:

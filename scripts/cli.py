@@ -3,7 +3,13 @@
 import sys
 from collections.abc import Sequence
 
-from ..contracts.errors import UserError
+from ..contracts.errors import RunFailed, UserError
+from .early_signals import ending_cleanly
+from .invocation import Invocation, read_invocation
+from .options import CHECK, DATA_REPORT, EXPORT
+from .precheck import precheck
+from .resume import check_run, held, say_unfinished
+from .run_directory import is_first_rank
 
 HELP = """\
 usage: finelab {fit,check,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
@@ -28,6 +34,10 @@ options:
   --run RUN              validate, test, predict, export: take configuration and weights from a run directory
   --input FILE|-         predict: JSONL, CSV or Parquet; - reads JSONL or CSV from stdin
   --output FILE|-        predict: JSONL or CSV; - writes JSONL to stdout; generated text appears as it is finished
+  --resume RUN           fit: go on with a run that was interrupted, in its own directory, as if it had never stopped
+  --ckpt_path STATE      fit: start a new run from a training state, RUN/checkpoints/state-NNNNNNNN
+  --allow-change KEY     fit with either: the configuration may differ from the state's at KEY and below it, e.g.
+                         trainer.max_epochs or model.optimizer; data.fingerprint for other data; may be repeated
   --resume               predict: go on with generated text in an --output that was interrupted
   --output FILE.json     check: write the findings as JSON too
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
@@ -40,9 +50,18 @@ options:
   --print_config         print the resolved configuration and stop
   --version              print the version and stop
 
+exit codes:
+  0    done; of fit: record.json was read again, is valid and says finished
+  1    a run that had begun to train and failed (record.json says how), a check that found an error, an export that does
+       not agree, a mistake in somebody's code
+  2    something to put right before anything is trained; nothing was left behind
+  130  Ctrl-C; 143 SIGTERM, 138 SIGUSR1: fit finishes the step, saves, and says how to go on; before training it leaves
+       nothing behind
+
 examples:
   finelab check -c configs/quickstart.yaml
   finelab fit -c configs/quickstart.yaml
+  finelab fit --resume runs/RUN
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
@@ -56,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0 on success, 1 if a predictable end failed or check found an error, 2 for anything that the user can put right,
-        130 after Ctrl-C.
+        0 on success, 1 if a run failed, check found an error or an export does not agree, 2 for anything that the user
+        can put right before training, 128 + n after signal n.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -70,6 +89,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         return run_command(arguments)
+    except RunFailed as error:
+        print(f"finelab: {error}", file=sys.stderr)
+        return 1
     except UserError as error:
         print(f"finelab: {error}", file=sys.stderr)
         return 2
@@ -83,13 +105,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
-    from .invocation import CHECK, DATA_REPORT, EXPORT, read_invocation
-    from .precheck import precheck
-
     invocation = read_invocation(arguments)
-    precheck(invocation)
+    if invocation.run is not None:
+        say_unfinished(invocation.run)
+    with held(invocation.resumed):
+        if invocation.resumed is not None and is_first_rank():
+            check_run(invocation.resumed)
+        precheck(invocation)
+        # torch and Lightning take seconds: only now, when nothing cheap is wrong
+        with ending_cleanly():
+            return start(invocation)
 
-    # torch and Lightning take seconds: only now, when nothing cheap is wrong
+
+def start(invocation: Invocation) -> int:
     if invocation.command == DATA_REPORT:
         from .data_report import report_data
 

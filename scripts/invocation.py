@@ -1,27 +1,38 @@
 """What a command line says, read without torch: our own options apart, the rest for Lightning's parser."""
 
 import difflib
-import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ..contracts.errors import UserError
+from ..contracts.run_config import CONFIG_FILE
+from ..contracts.state_folder import latest_state
 from ..contracts.uri import package_path
 from .config_file import Entry, read_entries
+from .options import (
+    CHECK,
+    DATA_REPORT,
+    EXPORT,
+    NO_CHECK,
+    RESUME,
+    check_export_options,
+    check_fit_options,
+    check_predict_options,
+    check_resume,
+    export_numbers,
+)
+from .resume import WEIGHTS, how_to_go_on, near_run, put_back, run_to_resume, state_to_start_from
 
 COMMANDS = ("fit", "validate", "test", "predict")
-CHECK = "check"
-DATA_REPORT = "data report"
-EXPORT = "export"
 PARSED_AS = {CHECK: "fit", DATA_REPORT: "fit", EXPORT: "validate"}
 """Commands of ours, and those of Lightning whose configuration they take."""
 OWN_OPTIONS = ("--trust-module", "--run", "--input", "--output", "--tolerance", "--rows", "--config", "-c")
-RESUME = "--resume"
-NO_CHECK = "--no-check"
-WEIGHTS = Path("checkpoints") / "best"
+FIT_OPTIONS = (RESUME, "--ckpt_path", "--allow-change")
+SEVERAL = ("--allow-change",)
+"""Options that take every word up to the next option."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,9 @@ class Invocation:
         output: predict writes this file, or stdout for "-"; check writes its findings as JSON; data report writes into
             this folder, export makes it.
         resume: predict goes on with the text of an output that was interrupted.
+        resumed: the run that fit goes on with.
+        start: the training state that a new run starts from.
+        allowed: keys that may differ from the configuration of that training state.
         tolerance: export fails above this difference of two logits, as a share of the largest one; None for that of the
             weights' type.
         rows: export compares on so many.
@@ -54,6 +68,9 @@ class Invocation:
     output: str | None
     resume: bool
     written: tuple[str, ...]
+    resumed: Path | None = None
+    start: Path | None = None
+    allowed: tuple[str, ...] = ()
     tolerance: float | None = None
     rows: int = 32
     check: bool = True
@@ -62,6 +79,11 @@ class Invocation:
     def stem(self) -> str:
         """What the default run name starts with."""
         return self.configs[-1].stem if self.configs else self.command
+
+    @cached_property
+    def state(self) -> Path | None:
+        """The training state that fit goes on from, found once: a training run replaces its states."""
+        return self.start if self.resumed is None else latest_state(self.resumed)
 
     @cached_property
     def entries(self) -> dict[Path, list[Entry]]:
@@ -94,36 +116,23 @@ def read_invocation(argv: list[str]) -> Invocation:
         near = difflib.get_close_matches(typed, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
         raise UserError(f"{command!r} is no command; the command comes first: {', '.join(known)}; {hint}")
-    taken: dict[str, list[str]] = {name: [] for name in OWN_OPTIONS}
-    rest: list[str] = []
-    configs: list[Path] = []
-    words = iter(argv[1:])
-    for word in words:
-        if word in (RESUME, NO_CHECK):
-            continue
-        name, equals, value = word.partition("=")
-        if name not in OWN_OPTIONS:
-            rest.append(word)
-            continue
-        value = value if equals else next(words, "")
-        if not value:
-            raise UserError(f"{name} on the command line needs a value; finelab --help shows which.")
-        if name in ("-c", "--config"):
-            configs.append(config_path(value))
-            rest += ["-c", str(configs[-1])]
-        else:
-            taken[name].append(value)
-    run = read_run(command, last(taken, "--run"))
-    if run is not None:
-        configs.insert(0, run / "config.yaml")
-        rest = ["-c", str(run / "config.yaml"), *rest]
-    if command == EXPORT:
+    taken, configs, rest = sort_words(command, argv[1:])
+    run, resumed = read_run(command, last(taken, "--run")), None
+    if command == "fit":
+        check_fit_options(taken)
+        resumed = run_to_resume(taken[RESUME][-1]) if taken[RESUME] else None
+    elif command == EXPORT:
         check_export_options(run, last(taken, "--input"), last(taken, "--output"))
-    else:
+    if command != EXPORT:
         check_predict_options(command, last(taken, "--input"), last(taken, "--output"))
     check_resume(command, RESUME in argv, last(taken, "--output"))
     if NO_CHECK in argv and command != "fit":
         raise UserError(f"{NO_CHECK} on the command line belongs to fit, not to {command}.")
+    made = run or resumed
+    if made is not None:
+        configs.insert(0, made / CONFIG_FILE)
+        rest = ["-c", str(made / CONFIG_FILE), *rest]
+    start = last(taken, "--ckpt_path")
     return Invocation(
         command=command,
         arguments=(PARSED_AS.get(command, command), *rest),
@@ -132,11 +141,45 @@ def read_invocation(argv: list[str]) -> Invocation:
         run=run,
         input=last(taken, "--input"),
         output=last(taken, "--output"),
-        resume=RESUME in argv,
+        resume=command != "fit" and RESUME in argv,
         written=("finelab", *written),
+        resumed=resumed,
+        start=None if start is None else state_to_start_from(start),
+        allowed=tuple(taken["--allow-change"]),
         check=NO_CHECK not in argv,
         **export_numbers(command, last(taken, "--tolerance"), last(taken, "--rows")),
     )
+
+
+def sort_words(command: str, words: list[str]) -> tuple[dict[str, list[str]], list[Path], list[str]]:
+    """Values of our own options, config files, and the words for Lightning's parser.
+
+    Raises:
+        UserError: an option without its value, or a config file that is not there.
+    """
+    taken: dict[str, list[str]] = {name: [] for name in (*OWN_OPTIONS, *FIT_OPTIONS)}
+    configs: list[Path] = []
+    rest: list[str] = []
+    left = deque(words)
+    while left:
+        word = left.popleft()
+        name, equals, value = word.partition("=")
+        if word == NO_CHECK or (word == RESUME and command != "fit"):
+            continue
+        if name not in (OWN_OPTIONS if command != "fit" else taken):
+            rest.append(word)
+            continue
+        value = value if equals else left.popleft() if left else ""
+        if not value:
+            raise UserError(f"{name} on the command line needs a value; finelab --help shows which.")
+        if name in ("-c", "--config"):
+            configs.append(config_path(value))
+            rest += ["-c", str(configs[-1])]
+        else:
+            taken[name].append(value)
+        while name in SEVERAL and left and not left[0].startswith("-"):
+            taken[name].append(left.popleft())
+    return taken, configs, rest
 
 
 def last(taken: dict[str, list[str]], name: str) -> str | None:
@@ -173,98 +216,14 @@ def read_run(command: str, value: str | None) -> Path | None:
             "makes a run: name it with --run.name and say where with --run.root."
         )
     run = Path(value).expanduser()
-    missing = [str(part) for part in (Path("config.yaml"), WEIGHTS) if not (run / part).exists()]
+    put_back(run)
+    missing = [str(part) for part in (Path(CONFIG_FILE), WEIGHTS) if not (run / part).exists()]
     if not missing:
         return run
-    folder = run.parent if run.parent.is_dir() else Path("runs")
-    names = [p.name for p in folder.iterdir() if (p / "config.yaml").exists()] if folder.is_dir() else []
-    near = difflib.get_close_matches(run.name, names, 1)
-    hint = f"did you mean {folder / near[0]}?" if near else "give the directory that a finished finelab fit printed."
-    what = f"it has no {' and no '.join(missing)}" if run.is_dir() else "there is no such folder"
-    raise UserError(f"--run {value} on the command line is not a finished run: {what}; {hint}")
-
-
-def check_predict_options(command: str, source: str | None, target: str | None) -> None:
-    """Refuse --input and --output elsewhere, and where they cannot be read or written.
-
-    Raises:
-        UserError: as said.
-    """
-    if command == DATA_REPORT and source is None:
-        if target is not None and Path(target).is_file():
-            raise UserError(f"--output {target} on the command line is a file; data report writes into a folder.")
-        return
-    if command == CHECK and source is None:
-        if target is not None and Path(target).suffix != ".json":
-            raise UserError(
-                f"--output {target} on the command line must end in .json; check writes its findings there."
-            )
-        return
-    if command != "predict":
-        given = [name for name, value in (("--input", source), ("--output", target)) if value is not None]
-        if given:
-            raise UserError(f"{' and '.join(given)} on the command line belong to predict, not to {command}.")
-        return
-    if target is not None and target != "-" and Path(target).suffix not in (".jsonl", ".csv"):
-        raise UserError(f"--output {target} on the command line must end in .jsonl or .csv, or be - for JSONL.")
-    if source is not None and source != "-" and not Path(source).is_file():
-        raise UserError(f"--input {source} on the command line does not exist; looked from {Path.cwd()}.")
-    if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
-        raise UserError(f"--output {target} cannot be written: the folder {Path(target).absolute().parent} is missing.")
-    if target is not None and source not in (None, "-") and Path(target).exists() and Path(target).samefile(source):
-        raise UserError(f"--output {target} on the command line is the file that --input reads; name another one.")
-
-
-def check_resume(command: str, resumes: bool, target: str | None) -> None:
-    """Refuse --resume where there is nothing to go on with.
-
-    Raises:
-        UserError: not predict, or an output that is no JSONL file.
-    """
-    if resumes and command != "predict":
-        raise UserError(f"{RESUME} on the command line belongs to predict, not to {command}.")
-    if resumes and (target is None or Path(target).suffix != ".jsonl"):
-        raise UserError(f"{RESUME} on the command line needs the JSONL file to go on with: --output FILE.jsonl.")
-
-
-def check_export_options(run: Path | None, source: str | None, target: str | None) -> None:
-    """Refuse an export without a run or a new folder.
-
-    Raises:
-        UserError: as said.
-    """
-    if run is None or target is None:
-        raise UserError("export on the command line needs both --run RUN and --output DIR.")
-    if source is not None:
-        raise UserError(f"--input {source} on the command line belongs to predict, not to {EXPORT}.")
-    folder = Path(target).expanduser()
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+    if missing == [str(WEIGHTS)] and latest_state(run) is not None:
         raise UserError(
-            f"--output {target} on the command line is there already and is never overwritten; name a new folder, or "
-            "remove it yourself."
+            f"--run {value} on the command line is not finished, and no weights of it have won a validation yet; "
+            f"{how_to_go_on(run)} goes on with it."
         )
-    if not folder.absolute().parent.is_dir():
-        raise UserError(f"--output {target} cannot be written: the folder {folder.absolute().parent} is missing.")
-
-
-def export_numbers(command: str, tolerance: str | None, rows: str | None) -> dict[str, Any]:
-    """The values of --tolerance and --rows, where they were given.
-
-    Raises:
-        UserError: no positive numbers, or another command.
-    """
-    found: dict[str, Any] = {}
-    for name, text, kind in (("tolerance", tolerance, float), ("rows", rows, int)):
-        if text is None:
-            continue
-        if command != EXPORT:
-            raise UserError(f"--{name} on the command line belongs to {EXPORT}, not to {command}.")
-        try:
-            found[name] = kind(text)
-        except ValueError:
-            found[name] = -1
-        if not 0 <= found[name] < math.inf or (kind is int and not found[name]):
-            raise UserError(
-                f"--{name} {text} on the command line must be a positive {'number' if kind is float else 'count'}."
-            )
-    return found
+    what = f"it has no {' and no '.join(missing)}" if run.is_dir() else "there is no such folder"
+    raise UserError(f"--run {value} on the command line is not a finished run: {what}; {near_run(run)}")

@@ -8,10 +8,9 @@ import inspect
 import logging
 import os
 import re
-import shutil
 import sys
 import warnings
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -25,21 +24,19 @@ from transformers.utils import logging as transformers_logging
 
 from ..callbacks.standard import standard_callbacks, state_io
 from ..contracts.errors import UserError
-from ..contracts.files import write_atomically
-from ..contracts.record import RECORD_FILE, read_record
-from ..contracts.run import Run, RunPlace, create_run
-from ..contracts.seeds import Seeds
+from ..contracts.run import RunPlace
 from ..models.finetuner import FineTuner
 from . import allowlist
 from .class_changes import fresh_arguments
 from .errors import explain, reason_of
+from .fit_run import FitRun
 from .invocation import WEIGHTS, Invocation
 from .links import all_seeds, data_seed, label_names, revision_of
 from .logger import RunLogger
 from .prediction_stream import asks_for_text, text_stream
 from .predictions import prepare_predictions, write_predictions
 from .results import note_test_read, show_metrics, write_test_metrics
-from .run_directory import RUN_DIRECTORY, one_line, shared_directory
+from .run_directory import RUN_DIRECTORY
 from .trained_chat import share_chat_template
 from .trained_labels import read_labels, share_labels
 
@@ -74,8 +71,7 @@ class FinelabCLI(LightningCLI):
     def __init__(self, invocation: Invocation, more: tuple[str, ...] = ()) -> None:
         """``more`` are arguments that count behind those of the command line."""
         self.invocation = invocation
-        self.directory: Path | None = None
-        self.made_root = False
+        self.fit_run = FitRun(invocation)
         defaults = str(importlib.resources.files("finelab.configs") / "defaults.yaml")
         parser_class = type("Parser", (Parser,), {"invocation": invocation})
         super().__init__(
@@ -160,11 +156,20 @@ class FinelabCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         self.model.check_data(self.datamodule)  # pyright: ignore[reportCallIssue]
+        try:
+            callbacks, forced = self.trainer_arguments()
+            return super().instantiate_trainer(callbacks=callbacks, **forced, **kwargs)
+        except BaseException:
+            self.fit_run.remove()
+            raise
+
+    def trainer_arguments(self) -> tuple[list[Callback], dict[str, Any]]:
+        """The callbacks, and what counts before the configuration."""
         config = self._get(self.config_init, "trainer")
         callbacks = as_list(config["callbacks"])
         forced: dict[str, Any] = {"use_distributed_sampler": False, "logger": config["logger"] or False}
         if self.subcommand == "fit":
-            run = self.start_run()
+            run = self.fit_run.start(self.resolved_config())
             callbacks = standard_callbacks(run, callbacks)
             forced |= {"default_root_dir": run.directory, "plugins": [*as_list(config["plugins"]), state_io(run)]}
             if config["logger"] in (None, True):
@@ -176,31 +181,7 @@ class FinelabCLI(LightningCLI):
             if self.invocation.output in (None, "-"):
                 forced["enable_progress_bar"] = False
         forced["enable_checkpointing"] = any(isinstance(callback, Checkpoint) for callback in callbacks)
-        try:
-            return super().instantiate_trainer(callbacks=callbacks, **forced, **kwargs)
-        except BaseException:
-            self.remove_run()
-            raise
-
-    def start_run(self) -> Run:
-        """Everything but the trainer is built by now, so that a wrong configuration leaves no directory."""
-        config = self.resolved_config()
-        place = config["run"]
-        directory = shared_directory(place["root"], place["name"])
-        if directory is None:
-            self.made_root = not Path(place["root"]).expanduser().exists()
-            directory = self.directory = create_run(place["root"], place["name"], self.invocation.stem)
-            os.environ[RUN_DIRECTORY] = str(directory.absolute())
-            text = f"# {one_line(self.invocation.written)}\n" + yaml.safe_dump(config, sort_keys=False)
-            write_atomically(directory / "config.yaml", text)
-        return Run(
-            directory=directory,
-            config=config,
-            command=self.invocation.written,
-            evaluate_test=config["evaluate_test"],
-            seeds=Seeds.of(config["seeds"]),
-            rehearse=self.invocation.check,
-        )
+        return callbacks, forced
 
     def resolved_config(self) -> dict[str, Any]:
         """Every value as it was used; loadable again with -c, so without what links fill in."""
@@ -212,38 +193,23 @@ class FinelabCLI(LightningCLI):
     # ---- running
 
     def _run_subcommand(self, subcommand: str) -> None:
+        run = partial(super()._run_subcommand, subcommand)
         try:
-            super()._run_subcommand(subcommand)
-        except (UserError, MisconfigurationException) as error:
-            if not self.took_a_step():
-                self.remove_run()
+            if subcommand == "fit":
+                self.train(run)
+            else:
+                run()
+        except MisconfigurationException as error:
             raise UserError(str(error)) from error
-        if subcommand == "fit":
-            self.clear_up_after_fit()
 
-    def took_a_step(self) -> bool:
-        """By the record where forked or spawned processes have trained, whose steps this one does not count."""
-        if self.trainer.global_step > 0:
-            return True
-        recorded = self.directory is not None and (self.directory / RECORD_FILE).exists()
-        return recorded and read_record(self.directory).cost.steps > 0  # pyright: ignore[reportArgumentType]
+    def train(self, fit: Callable[[], None]) -> None:
+        try:
+            self.fit_run.train(fit, self.trainer)
+        finally:
+            self.fit_run.release()
 
-    def clear_up_after_fit(self) -> None:
-        """Nothing is kept of a trial run, nor of one that took no step.
-
-        Raises:
-            UserError: no step was taken.
-        """
-        if self.trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-            self.remove_run()
-        elif not self.took_a_step():
-            self.remove_run()
-            raise UserError(
-                f"No step was taken, so nothing was kept: trainer.max_epochs is {self.trainer.max_epochs}, "
-                f"trainer.max_steps {self.trainer.max_steps}, trainer.limit_train_batches "
-                f"{self.trainer.limit_train_batches}, and an epoch has {self.trainer.num_training_batches} batches. "
-                "Give a run at least one step, or evaluate an earlier one with finelab test --run RUN."
-            )
+    def fit(self, **arguments: Any) -> None:
+        self.trainer.fit(ckpt_path=self.invocation.state, **arguments)
 
     def validate(self, **arguments: Any) -> None:
         show_metrics(self.trainer.validate(verbose=False, **arguments))
@@ -265,15 +231,6 @@ class FinelabCLI(LightningCLI):
         batches = self.trainer.predict(return_predictions=True, **arguments)
         found, writes_text = cast(list[dict[str, list]], batches or []), asks_for_text(self.datamodule, self.model)
         write_predictions(self.datamodule, found, self.invocation, writes_text)
-
-    def remove_run(self) -> None:
-        """Take away the directory of a run that ended before its first step, and its parent if the run made that."""
-        if self.directory is None:
-            return
-        shutil.rmtree(self.directory)
-        if self.made_root:
-            with suppress(OSError):  # it holds other runs by now
-                self.directory.parent.rmdir()
 
 
 def as_list(given: Any) -> list[Any]:

@@ -1,13 +1,11 @@
 """Where a key was said: the command line, or a line of a config file. The last one to say it counts."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..contracts.config_diff import plain
 from .config_file import Entry
 from .invocation import Invocation
-
-NESTING = re.compile(r"\.(init_args|dict_kwargs|\d+)(?=\.|$)")
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,6 @@ class Place:
         if self.key.startswith("--"):
             return f"{self.key.rstrip('+').removesuffix('.class_path')}.{name}"
         return f"{self.key.removesuffix('.class_path')}.init_args.{name}"
-
-
-def plain(key: str) -> str:
-    """A key without what jsonargparse lets a user leave out: init_args, list positions, the + of appending."""
-    return NESTING.sub("", NESTING.sub("", key.rstrip("+")))
 
 
 def places(invocation: Invocation) -> Iterator[Place]:

@@ -1,7 +1,6 @@
-"""Where a run of several processes lies, and the command that stands at the top of its config.yaml."""
+"""Where a run of several processes lies."""
 
 import os
-import shlex
 from pathlib import Path
 
 from ..contracts.errors import UserError
@@ -18,9 +17,7 @@ def shared_directory(root: str, name: str | None) -> Path | None:
     """
     if "LOCAL_RANK" in os.environ and RUN_DIRECTORY in os.environ:
         return Path(os.environ[RUN_DIRECTORY])
-    # torchrun's, Slurm's, Lightning's own: the first that is set counts for all nodes.
-    ranks = [os.environ[key] for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if key in os.environ]
-    if not ranks or int(ranks[0]) == 0:
+    if is_first_rank():
         return None
     if name is None:
         raise UserError(
@@ -30,6 +27,8 @@ def shared_directory(root: str, name: str | None) -> Path | None:
     return Path(root).expanduser() / name
 
 
-def one_line(command: tuple[str, ...]) -> str:
-    """A command as a shell takes it, in one printable line, so that it can stand in a comment."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shlex.join(command))
+def is_first_rank() -> bool:
+    """Whether this process answers for the run's directory: alone, or the first of all that were launched."""
+    # torchrun's, Slurm's, Lightning's own: the first that is set counts for all nodes.
+    ranks = [os.environ[key] for key in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if key in os.environ]
+    return not ranks or int(ranks[0]) == 0

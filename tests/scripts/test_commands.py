@@ -17,6 +17,7 @@ import yaml
 
 from finelab.contracts.errors import UserError
 from finelab.contracts.record import RECORD_FILE, read_record
+from finelab.contracts.run_config import one_line
 from finelab.contracts.seeds import Seeds
 from finelab.scripts import lightning_cli, run_directory
 from finelab.scripts.cli import main
@@ -33,7 +34,7 @@ def built(monkeypatch, outside):
 
     def stop(self, subcommand):
         kept.append(self)
-        self.remove_run()
+        self.fit_run.remove()
 
     monkeypatch.setattr(FinelabCLI, "_run_subcommand", stop)
 
@@ -96,8 +97,9 @@ def test_a_users_callbacks_lose_none_of_ours(config, built, outside):
     plain = built("fit", "-c", config())
     own = built("fit", "-c", config("max_epochs: 1", f"callbacks: [{{class_path: {outside}.Steps}}]"))
     names = [[type(callback).__name__ for callback in cli.trainer.callbacks] for cli in (plain, own)]
-    ours = {type(callback).__name__ for callback in lightning_cli.standard_callbacks(plain.start_run())}
-    plain.remove_run()
+    run = plain.fit_run.start(plain.resolved_config())
+    ours = {type(callback).__name__ for callback in lightning_cli.standard_callbacks(run)}
+    plain.fit_run.remove()
     assert ours >= {"BestCheckpoint", "RunRecord", "Card", "Baseline", "Throughput"}
     for present in names:
         assert ours <= set(present) | {"PlainProgress", "TerminalProgress"}
@@ -259,10 +261,10 @@ def test_other_ranks_share_the_first_ones_directory(monkeypatch, tmp_path):
 
 def test_the_command_is_one_line_that_a_shell_takes():
     command = ("finelab", "fit", "--run.name", "a b", "--x", "1\nseeds: 2\r\u2028\x85", "--é")
-    line = run_directory.one_line(command)
+    line = one_line(command)
     assert line.splitlines() == [line] and yaml.safe_load(f"# {line}\nseeds: 1") == {"seeds": 1}
     plain = ("finelab", "fit", "--run.name", "a b", "--note", "it's")
-    assert tuple(shlex.split(run_directory.one_line(plain))) == plain
+    assert tuple(shlex.split(one_line(plain))) == plain
 
 
 def test_the_monitor_picks_the_weights(config, here):
