@@ -81,7 +81,9 @@ class RunRecord(Callback):
         self._data = data_summary(data_of(trainer))
         if self._resumes:
             self._resumes = False
-            self.resumed.append({"step": trainer.global_step, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            command = list(self.run.resume_command)
+            self.resumed.append({"step": trainer.global_step, "time": now, "command": command})
         if trainer.is_global_zero:
             (self.run.directory / RECORD_FILE).unlink(missing_ok=True)
 

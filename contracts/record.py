@@ -125,7 +125,7 @@ class Record:
         learning_rates: the same.
         order_trail: where that digest came from: sums over stretches of ``every`` steps, see ``OrderTrail``; two runs
             whose digests differ first part in the first stretch that differs. Empty without a digest.
-        resumed: one entry per resume: the optimizer ``step`` it went on from, and its ``time``.
+        resumed: one entry per resume: the optimizer ``step`` it went on from, its ``time`` and its ``command``.
     """
 
     status: Status

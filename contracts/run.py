@@ -60,11 +60,6 @@ class Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether it goes on in its own directory, instead of branching off another run."""
-        return self.resumed_from is not None and self.resumed_from.parent.parent.resolve() == self.directory.resolve()
-
-    @property
-    def goes_on(self) -> bool:
         """Whether it is resumed in its own directory, where everything up to then lies."""
         return self.resumed_from is not None and self.directory.resolve() in self.resumed_from.resolve().parents
 

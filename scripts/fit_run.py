@@ -130,9 +130,9 @@ class FitRun:
             raise
         except Exception as error:
             record = self._new_record()
-            if record is None or record.status not in TOLD:
+            if record is None or record.error is None or record.status not in TOLD:
                 raise
-            raise RunFailed(self._failure(str(error))) from error
+            raise RunFailed(self._failure(record.error["message"])) from error
         self._finish(trainer)
 
     def _stopped(self, trainer: Trainer) -> None:
