@@ -1,7 +1,7 @@
 """Files and folders that are either wholly there or not there at all, also after a power cut.
 
 What is being made or taken away is called ``.NAME.part-XXXXXXXX`` meanwhile, and what is being replaced ``.NAME.old``.
-A killed process leaves such names behind: ``sweep`` clears up after it, and ``standing`` reads past them.
+A killed process leaves such names behind, and ``sweep`` clears up after it.
 """
 
 import hashlib
@@ -59,6 +59,22 @@ def file_digest(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def fault_of(folder: Path, name: str, expected: object) -> str | None:
+    """What is wrong with one file of a manifest; None where nothing is."""
+    path, inner = folder / name, Path(name)
+    if inner.is_absolute() or ".." in inner.parts:
+        return "lies outside of its folder"
+    if any((folder / part).is_symlink() for part in (inner, *inner.parents[:-1])):
+        return "is a link"
+    if not path.is_file():
+        return "is missing"
+    try:
+        found = file_digest(path)
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if found == expected else "is not the file that was written (its sha256 is another)"
+
+
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A scratch folder to fill, which takes the place of ``target`` where the block ends without an error."""
@@ -101,12 +117,6 @@ def remove_folder(path: Path) -> None:
     doomed = part_of(path)
     os.rename(path, doomed)
     shutil.rmtree(doomed)
-
-
-def standing(target: Path) -> Path:
-    """A folder, or what a kill between the two renames of ``replace_folder`` has left of it; for readers."""
-    old = target.with_name(f".{target.name}.old")
-    return old if not target.exists() and old.exists() else target
 
 
 def sweep(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .files import file_digest, standing, write_through
+from .files import fault_of, file_digest, write_through
 from .files import sweep as sweep_folder
 
 FORMAT = 1
@@ -40,11 +40,6 @@ def latest_state(run: Path) -> Path | None:
     """The newest training state of a run; None where it has none."""
     found = states(run)
     return found[-1] if found else None
-
-
-def best_weights(run: Path) -> Path:
-    """``checkpoints/best`` of a run, or what a kill during its replacement has left of it."""
-    return standing(run / CHECKPOINTS / BEST)
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, str]:
@@ -115,22 +110,6 @@ def verify(folder: Path) -> dict[str, Any]:
                 "again, or go on from another one with --ckpt_path."
             )
     return manifest
-
-
-def fault_of(folder: Path, name: str, expected: object) -> str | None:
-    """What is wrong with one file of a manifest; None where nothing is."""
-    path, inner = folder / name, Path(name)
-    if inner.is_absolute() or ".." in inner.parts:
-        return "lies outside of its folder"
-    if any((folder / part).is_symlink() for part in (inner, *inner.parents[:-1])):
-        return "is a link"
-    if not path.is_file():
-        return "is missing"
-    try:
-        found = file_digest(path)
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None if found == expected else "is not the file that was written (its sha256 is another)"
 
 
 def sweep(run: Path) -> None:

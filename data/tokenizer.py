@@ -65,7 +65,7 @@ def load_tokenizer(base: str, revision: str | None = None) -> LoadedTokenizer:
             path, revision=revision, trust_remote_code=False, padding_side="right"
         )
         config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, LookupError, TypeError, AttributeError) as error:  # a foreign folder
         raise UserError(
             f"model.base {base!r} gave no tokenizer ({str(error).strip().splitlines()[0]}); a base needs its tokenizer "
             "files (tokenizer.json and tokenizer_config.json) beside its weights."

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ def load(base: str, kind: Kind, loading: Loading) -> Backbone:
     location = resolve(base)
     try:
         model = from_random(location, kind, loading) if location.is_random else from_files(location, kind, loading)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # a foreign folder
         raise UserError(f"model.base: {base!r} could not be loaded as {kind}: {first_line(error)}") from error
     notes = fit_vocabulary(model, location, loading)
     if loading.gradient_checkpointing:
@@ -96,6 +97,7 @@ def load(base: str, kind: Kind, loading: Loading) -> Backbone:
 
 def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False)
+    require_safetensors(location, loading)
     model, info = head(kind, config).from_pretrained(
         location.path,
         config=config,
@@ -113,6 +115,25 @@ def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedMod
             "start at random; use a base that has them"
         )
     return model
+
+
+def require_safetensors(location: Location, loading: Loading) -> None:
+    """An index may name any file, and transformers reads what is no safetensors as a pickle.
+
+    Raises:
+        ValueError: it names others.
+    """
+    name, revision = "model.safetensors.index.json", loading.revision
+    index = cached_file(location.path, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+    if index is None:
+        return
+    shards = set(json.loads(Path(str(index)).read_text(encoding="utf-8"))["weight_map"].values())
+    if other := sorted(str(shard) for shard in shards if not is_plain_safetensors(shard)):
+        raise ValueError(f"its {name} names {other[0]!r}, and only safetensors beside it are read, never pickles")
+
+
+def is_plain_safetensors(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
 
 
 def from_random(location: Location, kind: str, loading: Loading) -> PreTrainedModel:

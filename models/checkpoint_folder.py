@@ -1,14 +1,15 @@
 """``finelab.json``: what a folder of weights belongs to, so that it is never loaded into something else."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..contracts.errors import UserError
+from ..contracts.files import fault_of, file_digest
 
 NAME = "finelab.json"
 FORMAT = 2
@@ -20,26 +21,36 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     (folder / NAME).write_text(json.dumps({"format": FORMAT, **manifest, "files": files}, indent=1))
 
 
-def file_digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def require_files(folder: Path, manifest: dict[str, Any]) -> None:
     """Raises:
     UserError: a weight file is missing or is not the one that was written.
     """
+    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*.safetensors")}
+    if unlisted := sorted(present - manifest["files"].keys()):
+        raise UserError(
+            f"{folder} holds {unlisted[0]}, which its {NAME} does not list: the checkpoint was changed, and was not "
+            "loaded. Use another one, or copy the folder again."
+        )
     for name, digest in manifest["files"].items():
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} has no {name}, and this checkpoint is of no use without it; only safetensors are read, "
                 "never pickles. Use another checkpoint, or put the file back."
             )
-        if file_digest(folder / name) != digest:
+        if fault := fault_of(folder, name, digest) or unreadable(folder / name):
             raise UserError(
-                f"{folder / name} is not the file that was written there (its sha256 is not the one in {NAME}): it is "
-                "damaged or was changed. Use another checkpoint, or copy the folder again."
+                f"{folder / name} {fault}: the checkpoint is damaged or was changed, and was not loaded. Use another "
+                "one, or copy the folder again."
             )
+
+
+def unreadable(file: Path) -> str | None:
+    """What keeps safetensors from reading a file; None where nothing does."""
+    try:
+        with safe_open(file, framework="pt"):
+            return None
+    except SafetensorError as error:
+        return f"is no file of safetensors ({error})"
 
 
 def described(method: object) -> dict[str, Any]:
@@ -60,9 +71,12 @@ def stored_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} is no checkpoint folder of finelab (it has no {NAME}); give a run's checkpoints/best."
         )
     try:
-        return json.loads(file.read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({error}); the checkpoint is damaged, use another one.") from error
+    if not isinstance(content, dict) or not isinstance(content.get("files"), dict):
+        raise UserError(f"{file} does not list the files of a checkpoint; it is damaged, use another one.")
+    return content
 
 
 def read_manifest(folder: Path, expected: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ The rows are unpadded, the model is in eval mode, and every rank looks at all of
 
 import copy
 from collections.abc import Callable, Iterable
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -75,7 +76,12 @@ def look(config: LoraConfig, backbone: PreTrainedModel, survey: Survey) -> dict[
             preprocess_corda(backbone, config, run_model=quietly(survey, rows))
         else:
             lora_ga(config, backbone, survey, rows)
-    except (ValueError, TypeError, KeyError, IndexError, RuntimeError, ZeroDivisionError) as error:
+    except UnpicklingError as error:
+        raise UserError(
+            f"model.adapter: the file that the init {name} is told to start from is a pickle that holds more than "
+            "tensors, and was not loaded. Leave cache_file and covariance_file out, so that they are made anew."
+        ) from error
+    except (ValueError, TypeError, LookupError, RuntimeError, ZeroDivisionError) as error:
         raise UserError(
             f"model.adapter: the init {name} cannot learn from {len(rows)} training rows of this task with "
             f"{type(backbone).__name__}: {error}. Choose another init_lora_weights."

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import PickleError
 from typing import Any, ClassVar
 
 from peft import (
@@ -34,7 +35,6 @@ UNSHAPELY = {
     "inference_mode",
     "base_model_name_or_path",
     "revision",
-    "auto_mapping",
     "peft_version",
     "tokenizer_name_or_path",
 }
@@ -85,7 +85,12 @@ class Peft(Adapter):
         training, own = backbone.training, {id(p) for p in backbone.parameters()}
         try:
             model = get_peft_model(backbone, config)
-        except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, ImportError) as error:
+        except PickleError as error:
+            raise UserError(
+                f"model.adapter: the file that {type(config).__name__} is told to start from is a pickle that holds more "
+                "than tensors, and was not loaded. Convert it to safetensors."
+            ) from error
+        except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError) as error:
             raise UserError(
                 f"model.adapter: {type(config).__name__} does not fit {type(backbone).__name__}: {error}"
             ) from error
@@ -190,6 +195,12 @@ class Peft(Adapter):
             raise UserError(f"{folder} holds no {WEIGHTS_FILE}; only safetensors are read, never pickles.")
         stored = comparable(json.loads((folder / "adapter_config.json").read_text()))
         wanted = comparable(self.kept(model).to_dict())
+        if unknown := sorted(stored.keys() - wanted.keys() - UNSHAPELY):
+            raise UserError(
+                f"{folder / 'adapter_config.json'} says {', '.join(unknown)}, which this version of PEFT does not know "
+                f"of {type(self.config).__name__}: it comes from another version, or was changed. Use the version in "
+                "versions.peft of the run's record.json."
+            )
         for key in sorted((stored.keys() & wanted.keys()) - self.shaped_by_data):
             if stored[key] != wanted[key]:
                 raise UserError(
