@@ -87,8 +87,8 @@ class Peft(Adapter):
             model = get_peft_model(backbone, config)
         except PickleError as error:
             raise UserError(
-                f"model.adapter: the file that {type(config).__name__} is told to start from is a pickle that holds more "
-                "than tensors, and was not loaded. Convert it to safetensors."
+                f"model.adapter: the file that {type(config).__name__} is told to start from is a pickle that holds "
+                "more than tensors, and was not loaded. Convert it to safetensors."
             ) from error
         except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ImportError) as error:
             raise UserError(
