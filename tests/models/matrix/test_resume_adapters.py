@@ -27,7 +27,8 @@ def lora(**options) -> Case:
     """LoRA with dropout on all linear layers."""
     name = ", ".join(f"{key}={value}" for key, value in options.items() if isinstance(value, str))
     settings = {"r": 4, "target_modules": "all-linear", "lora_dropout": 0.1} | options
-    return Case(f"LoRA {name}", lambda task: LoraConfig(**settings))
+    tasks = ("causal LM", "classification") if "eva" in name else tuple(TASKS)  # PEFT's EVA refuses two sequences
+    return Case(f"LoRA {name}", lambda task: LoraConfig(**settings), tasks=tasks)
 
 
 def velora(init_type: str) -> Case:
