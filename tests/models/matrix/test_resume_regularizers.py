@@ -3,6 +3,7 @@ weights."""
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from finelab.models.adapters import Full
 from finelab.models.regularizers import (
@@ -40,7 +41,13 @@ SETTINGS = {
     "FreeLB-unbounded": lambda: [FreeLB(steps=2, init=0.0, epsilon=None)],
     "stack": lambda: [Mixout(0.5), RDrop(1.0), L2SP(0.3), NEFTune(5.0), ChildTuning(0.3), FreeLB(steps=2), SAM(0.05)],
 }
-ADAPTERS = {"Full": Full, "LoRA": lora}
+ADAPTERS = {
+    "Full": Full,
+    "LoRA": lora,
+    "PiSSA": lambda: LoraConfig(r=4, target_modules="all-linear", init_lora_weights="pissa", lora_dropout=0.1),
+}
+ANCHORED = ("KLToBase", "L2SP", "ChildTuning-D", "SAM")
+"""What asks for the start, or for gradients there, is also tried where the start has rewritten the base."""
 FAST = {("ChildTuning-D", "Full", "class"), ("Mixout", "Full", "lm"), ("FreeLB", "LoRA", "lm"), ("stack", "LoRA", "lm")}
 
 
@@ -50,6 +57,7 @@ def refused(name: str, adapter: str, task: str) -> bool:
         (name.startswith("KLToBase") and task == "class")
         or (name in ("RDrop", "stack") and adapter == "Full" and task == "lm")
         or (name == "ChildTuning-D" and adapter == "LoRA")
+        or (adapter == "PiSSA" and (name not in ANCHORED or task == "class"))
     )
 
 
