@@ -10,6 +10,7 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from peft import GloraConfig, LoraConfig
 from torch import Tensor, nn
 
@@ -197,6 +198,36 @@ def test_what_takes_time_is_left_out_in_a_trial_run(fit, source, tmp_path) -> No
     fit(module(), source(), [preflight], fast_dev_run=1)
     names = {finding.name for finding in preflight.findings}
     assert "labels, train" in names and not names & {"gradients", "memory", "time"}
+
+
+def test_a_resume_makes_no_first_steps(fit, source, tmp_path) -> None:
+    """They were made before, and the weights are not those of the start any more."""
+    trainer = fit(module(), source(), [Preflight({}, tmp_path)], max_epochs=1)
+    trainer.save_checkpoint(tmp_path / "state.ckpt")
+    preflight = Preflight({}, tmp_path)
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "num_sanity_val_steps": 0}
+    resumed = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[preflight], use_distributed_sampler=False, **quiet)
+    resumed.fit(module(), datamodule=source(), ckpt_path=tmp_path / "state.ckpt", weights_only=False)
+    names = {finding.name for finding in preflight.findings}
+    assert resumed.global_step == 10 and "steps" in names and not names & {"gradients", "memory", "time"}
+
+
+@pytest.mark.slow
+def test_two_ranks_leave_no_trace_either(fit, source, tmp_path) -> None:
+    """Replays, second forwards, a reference: nothing of them is reduced over the ranks but sums."""
+
+    class Keep(L.Callback):
+        def on_train_end(self, trainer, pl_module) -> None:
+            weights = {name: p.detach().clone() for name, p in pl_module.named_parameters()}
+            torch.save(weights, tmp_path / f"{rehearse}-{trainer.global_rank}.pt")
+
+    for rehearse in (False, True):
+        stack = [ON_LORA[name].real() for name in ("SAM", "FreeLB", "ChildTuning", "RDrop", "KLToBase", "L2SP")]
+        options = {"devices": 2, "strategy": DDPStrategy(start_method="fork"), "accumulate_grad_batches": 2}
+        fit(module("lm", stack), source("lm"), [Preflight({}, tmp_path, rehearse), Keep()], **options)
+    for rank in (0, 1):
+        ends = [torch.load(tmp_path / f"{rehearse}-{rank}.pt", weights_only=True) for rehearse in (False, True)]
+        assert equal(*ends)
 
 
 # ---- a good configuration
