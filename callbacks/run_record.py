@@ -154,6 +154,7 @@ class RunRecord(Callback):
             seeds=self.run.seeds.as_dict(),
             config_digest=config_digest(self.run.config),
             base=tuner.base,
+            base_revision=tuner.base_revision,
             parameters={"trainable": trainable, "total": total},
             adapter=adapter_summary(tuner, self.run.config),
             regularizers=configured(self.run.config, "regularizers"),

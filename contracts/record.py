@@ -125,6 +125,7 @@ class Record:
         learning_rates: the same.
         order_trail: where that digest came from: sums over stretches of ``every`` steps, see ``OrderTrail``; two runs
             whose digests differ first part in the first stretch that differs. Empty without a digest.
+        base_revision: commit of a base from the hub; None of a folder.
         resumed: one entry per resume: the optimizer ``step`` it went on from, its ``time`` and its ``command``.
     """
 
@@ -151,6 +152,7 @@ class Record:
     regularizers: list[dict[str, Any]] = field(default_factory=list)
     learning_rates: list[dict[str, Any]] = field(default_factory=list)
     order_trail: dict[str, Any] = field(default_factory=dict)
+    base_revision: str | None = None
     resumed: list[dict[str, Any]] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
 

@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, extract_commit_hash
 
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
@@ -63,11 +63,13 @@ class Backbone:
         model: in training mode, with gradients on.
         digest: sha256 over its weight files, or over the configuration of a random test model.
         notes: what was changed on loading, for the run's report.
+        revision: commit of a hub model; None of a folder.
     """
 
     model: PreTrainedModel
     digest: str
     notes: tuple[str, ...]
+    revision: str | None = None
 
 
 def load(base: str, kind: Kind, loading: Loading) -> Backbone:
@@ -92,7 +94,7 @@ def load(base: str, kind: Kind, loading: Loading) -> Backbone:
     model.config.use_cache = False
     for note in notes:
         log.warning(note)
-    return Backbone(model.train(), digest(location, loading), notes)
+    return Backbone(model.train(), digest(location, loading), notes, commit(location, loading))
 
 
 def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
@@ -179,16 +181,25 @@ def fit_vocabulary(model: PreTrainedModel, location: Location, loading: Loading)
 
 def digest(location: Location, loading: Loading) -> str:
     """What a checkpoint is bound to: the bytes of the base's weights, or the configuration of a random model."""
-    if location.kind == "hub":
-        folder = Path(str(cached_file(location.path, "config.json", revision=loading.revision))).parent
-    else:
-        folder = Path(location.path)
+    folder = hub_file(location, loading).parent if location.kind == "hub" else Path(location.path)
     content = hashlib.sha256()
     for file in sorted(folder.glob("config.json" if location.is_random else "*.safetensors")):
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 content.update(block)
     return content.hexdigest()
+
+
+def commit(location: Location, loading: Loading) -> str | None:
+    """Of a model from the hub; None of others."""
+    if location.kind != "hub":
+        return None
+    return extract_commit_hash(hub_file(location, loading).as_posix(), None) or loading.revision
+
+
+def hub_file(location: Location, loading: Loading) -> Path:
+    """The configuration in the cache of the hub."""
+    return Path(str(cached_file(location.path, "config.json", revision=loading.revision)))
 
 
 def first_line(error: Exception) -> str:

@@ -13,6 +13,8 @@ from ..contracts.files import fault_of, file_digest
 
 NAME = "finelab.json"
 FORMAT = 2
+NAMES = ("base", "base_revision")
+"""What one base may be called in several ways; the digest decides."""
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -104,7 +106,7 @@ def require_same(stored: Mapping[str, Any], expected: Mapping[str, Any], where: 
     UserError: what was stored belongs to another base, adapter, target or label list.
     """
     for key, wanted in expected.items():
-        if key != "base" and stored.get(key) != wanted:  # one base may be reached by several names; the digest decides
+        if key not in NAMES and stored.get(key) != wanted:
             raise UserError(
                 f"{where}: {key} is {stored.get(key)!r}, and this model has {wanted!r}. The checkpoint was "
                 f"trained from base {stored.get('base')!r}; load it with the config.yaml of its own run."

@@ -68,6 +68,7 @@ class FineTuner(Objective):
         self.own_regularizers, self.loading = list(regularizers or []), loading or Loading()
         self.model: nn.Module | None = None
         self.loading_notes: tuple[str, ...] = ()
+        self.base_revision: str | None = None
         self.start: dict[str, Tensor] | None = None
         self.at_start = True
         self.tolerated: set[str] = set()  # keys of the manifest in which a training state may differ
@@ -85,6 +86,7 @@ class FineTuner(Objective):
         with torch.random.fork_rng():
             loaded = load(self.base, self.kind, self.loading)
             self.base_digest, self.loading_notes = loaded.digest, loaded.notes
+            self.base_revision = loaded.revision
             self.prepare_adapter(loaded.model)
             untouched = Loaded(loaded.model)
             torch.manual_seed(derive("adapter", self.seeds.init))
@@ -243,7 +245,7 @@ class FineTuner(Objective):
     def manifest(self) -> dict[str, Any]:
         """What a checkpoint folder says of itself beyond its weights."""
         own = {"target": type(self).__name__, "base": self.base, "base_digest": self.base_digest}
-        return own | {"adapter": self.adapter_as_given}
+        return own | {"base_revision": self.base_revision, "adapter": self.adapter_as_given}
 
     def save_folder(self, folder: Path) -> None:
         """Write the trainable parameters only: the adapter's own format, and ``finelab.json``."""
