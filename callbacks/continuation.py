@@ -8,7 +8,7 @@ from ..contracts.config_diff import Change
 from ..contracts.data import AuditedSource
 from ..contracts.errors import UserError
 from ..contracts.run import Run
-from ..contracts.run_config import RunConfig
+from ..contracts.run_config import CONFIG_FILE, RunConfig
 from .environment import versions
 from .evaluation import data_of, finetuner, trial_batches
 from .results import Results
@@ -57,17 +57,17 @@ class Continuation(Callback):
         if not self._stored:
             return
         changed = [*self.run.changed, *self._data_changed(trainer), *self._versions_changed()]
-        config = RunConfig.read(self.run.directory)
-        step = self._stored["step"]
+        step, config = self._stored["step"], RunConfig((), self.run.config)
+        written = (self.run.directory / CONFIG_FILE).exists()  # not where Python code has made the run
+        if written:
+            config = RunConfig.read(self.run.directory)
         if self.run.goes_on:
             config = config.resumed(step, self.run.resume_command, changed, self.run.config)
         else:
             config = config.branched(step, changed)
-            self.results.note(
-                f"Started from {self.run.resumed_from}, the training state of another run at step {step}."
-            )
+            self.results.note(f"Started at step {step} from {self.run.resumed_from}, a training state of another run.")
         self.results.note(*config.notes())
-        if trainer.is_global_zero and not trial_batches(trainer):
+        if written and trainer.is_global_zero and not trial_batches(trainer):
             config.write(self.run.directory)
 
     def _data_changed(self, trainer: Trainer) -> list[str]:

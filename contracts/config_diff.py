@@ -89,6 +89,8 @@ def shown(value: Any) -> str:
         return "(none)"
     if isinstance(value, dict) and "class_path" in value:
         return str(value["class_path"])
+    if isinstance(value, list) and holds_entries(value):
+        return f"[{', '.join(map(shown, value))}]"
     text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else value
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

@@ -170,7 +170,7 @@ def sort_words(command: str, words: list[str]) -> tuple[dict[str, list[str]], li
             rest.append(word)
             continue
         value = value if equals else left.popleft() if left else ""
-        if not value:
+        if not value or (not equals and value.startswith("--")):
             raise UserError(f"{name} on the command line needs a value; finelab --help shows which.")
         if name in ("-c", "--config"):
             configs.append(config_path(value))

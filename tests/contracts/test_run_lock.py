@@ -1,0 +1,87 @@
+"""A lock that dies with its holder, and says who holds it."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from finelab.contracts.errors import UserError
+from finelab.contracts.run_lock import LOCK_FILE, RunLock, is_locked
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="fork")
+
+
+def child(work) -> int:
+    """A process that does some work and then waits to be killed; comes back once the work is done."""
+    done, says = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os.write(says, b".")
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    assert os.read(done, 1) == b"."
+    return pid
+
+
+def end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_the_holder_is_named_and_a_killed_one_leaves_it_free(tmp_path):
+    pid = child(RunLock(tmp_path).acquire)
+    assert is_locked(tmp_path)
+    with pytest.raises(UserError, match=rf"is being written by another process \(process {pid}\)"):
+        RunLock(tmp_path).acquire()
+    end(pid)
+    assert not is_locked(tmp_path)
+    with RunLock(tmp_path):
+        assert (tmp_path / LOCK_FILE).read_text().split()[0] == str(os.getpid())
+        with pytest.raises(UserError, match=f"process {os.getpid()}"):
+            RunLock(tmp_path).acquire()
+    assert not is_locked(tmp_path) and (tmp_path / LOCK_FILE).read_text() == ""
+
+
+def test_a_worker_of_a_killed_process_is_waited_for(tmp_path):
+    """A forked worker holds its parent's lock until it has noticed that the parent is gone."""
+    (tmp_path / "workers").touch()
+
+    def hold_with_a_worker():
+        RunLock(tmp_path).acquire()
+        worker = os.fork()
+        if worker == 0:
+            time.sleep(60)
+            os._exit(0)
+        (tmp_path / "workers").write_text(str(worker))
+
+    end(child(hold_with_a_worker))
+    worker = int((tmp_path / "workers").read_text())
+    with pytest.raises(UserError, match="it is gone, but a process that it started still runs"):
+        RunLock(tmp_path, patience=0.3).acquire()
+    killer = os.fork()
+    if killer == 0:
+        time.sleep(0.5)
+        os.kill(worker, signal.SIGKILL)
+        os._exit(0)
+    with RunLock(tmp_path):
+        assert is_locked(tmp_path)
+    os.waitpid(killer, 0)
+
+
+def test_a_worker_that_lives_on_does_not_keep_what_was_released(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    worker = child(lambda: None)
+    lock.release()
+    assert not is_locked(tmp_path)
+    end(worker)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match="gone/.lock cannot be written"):
+        RunLock(tmp_path / "gone").acquire()
