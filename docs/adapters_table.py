@@ -89,7 +89,7 @@ def measured(cases: Any, case: Any, task: Any) -> Outcome:
     start = cases.outputs(task, module.adapted, virtual)
     found = Outcome(step_0="base" if close(start, base) else "other", base_is=adapter.base_is)
     found.parameters = sum(p.numel() for p in module.adapted.parameters() if p.requires_grad)
-    brought = [*adapter.regularizers(), *adapter.callbacks()]
+    brought = dict.fromkeys([*adapter.regularizers(), *adapter.callbacks()])
     found.brings = ", ".join(f"`{type(each).__name__}`" for each in brought) or "-"
     trains = {name: p for name, p in module.named_parameters() if p.requires_grad}
     before = {name: p.detach().clone() for name, p in trains.items()}

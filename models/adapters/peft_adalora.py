@@ -1,7 +1,8 @@
 """AdaLoRA: ranks that move to the matrices where they matter (Zhang et al., ICLR 2023, arXiv:2303.10512)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,15 @@ class PeftAdalora(Peft):
             )
         super().__init__(config)
 
+    @cached_property
+    def allocation(self) -> "RankAllocation":
+        return RankAllocation()
+
     def regularizers(self) -> list[Regularizer]:
-        return [Orthogonality(self.config.orth_reg_weight)]
+        return [Orthogonality(self.config.orth_reg_weight), self.allocation]
 
     def callbacks(self) -> list[Callback]:
-        return [RankAllocation()]
+        return [self.allocation]
 
     def save(self, model: nn.Module, folder: Path) -> None:
         with without_pattern(model):
@@ -102,8 +107,10 @@ class Orthogonality(Regularizer):
         return Term(self.weight * mean, mean)
 
 
-class RankAllocation(Callback):
+class RankAllocation(Callback, Regularizer):
     """Calls PEFT's ``update_and_allocate`` after each update, and keeps what it remembers in the checkpoints.
+
+    The call belongs to the update, so that a checkpoint of any moment holds both or neither.
 
     PEFT makes the final allocation in step ``total_step - tfinal`` alone and masks by it afterwards. Where that step
     has no token, it is made in the next one that has; a run that ends before warns.
@@ -132,12 +139,8 @@ class RankAllocation(Callback):
         self.allocated = self.restored.get("allocated", False)
         self.factors = [p for name, p in self.tuner.named_parameters() if p.requires_grad and ".lora_" in name]
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == self.step:  # an accumulated batch
-            return
-        self.step = trainer.global_step
+    def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.step += 1
         if any(p.grad is None for p in self.factors):  # a step without a token
             return
         last = self.config.total_step - self.config.tfinal

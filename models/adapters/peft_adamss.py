@@ -1,14 +1,17 @@
 """AdaMSS: updates inside clustered subspaces of each weight (openreview.net/forum?id=8ZdWmpYxT0)."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import lightning as L
 from lightning.pytorch import Callback
 from peft import AdamssConfig, AdamssModel
 from peft.tuners.adamss.layer import AdamssLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...contracts.errors import UserError
+from ..regularizers.regularizer import Regularizer
 from .peft import Peft
 
 IMPORTANCE = ("exp_avg_ipt_A", "exp_avg_ipt_B", "exp_avg_unc_A", "exp_avg_unc_B")
@@ -26,12 +29,21 @@ class PeftAdamss(Peft):
 
     config: AdamssConfig
 
+    @cached_property
+    def allocation(self) -> "SubspaceAllocation":
+        return SubspaceAllocation()
+
+    def regularizers(self) -> list[Regularizer]:
+        return [self.allocation] if self.config.use_asa else []
+
     def callbacks(self) -> list[Callback]:
-        return [SubspaceAllocation()] if self.config.use_asa else []
+        return [self.allocation] if self.config.use_asa else []
 
 
-class SubspaceAllocation(Callback):
+class SubspaceAllocation(Callback, Regularizer):
     """Calls PEFT's ``update_and_allocate`` after each update, and keeps what it remembers in the checkpoints.
+
+    The call belongs to the update, so that a checkpoint of any moment holds both or neither.
 
     PEFT freezes a subspace by ``requires_grad``, which neither a second rank nor a penalty on weights can bear during
     training. Here every parameter goes on as trainable, and a frozen one is set back after each update.
@@ -64,21 +76,17 @@ class SubspaceAllocation(Callback):
     def layers(self) -> list[AdamssLayer]:
         return [layer for layer in self.tuner.modules() if isinstance(layer, AdamssLayer)]
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if trainer.global_step == self.step:  # an accumulated batch
-            return
-        self.step = trainer.global_step
-        parameters = {name: p for name, p in self.tuner.named_parameters() if p.requires_grad}
+    def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.step += 1
+        trained = {name: p for name, p in self.tuner.named_parameters() if p.requires_grad}
         for name, value in self.frozen.items():
-            parameters[name].data.copy_(value)
-            parameters[name].grad = None
-            parameters[name].requires_grad_(False)
+            trained[name].data.copy_(value)
+            trained[name].grad = None
+            trained[name].requires_grad_(False)
         self.tuner.update_and_allocate(self.step)
-        self.frozen = {name: p.detach().clone() for name, p in parameters.items() if not p.requires_grad}
+        self.frozen = {name: p.detach().clone() for name, p in trained.items() if not p.requires_grad}
         for name in self.frozen:
-            parameters[name].requires_grad_(True)
+            trained[name].requires_grad_(True)
 
     def state_dict(self) -> dict[str, Any]:
         importance = [{name: getattr(layer, name) for name in IMPORTANCE} for layer in self.layers()]

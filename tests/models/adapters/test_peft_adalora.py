@@ -52,7 +52,7 @@ def test_orthonormal_factors_cost_nothing():
     """And three times the identity costs |9 I - I| = 8 sqrt(r): the norm is not squared."""
     tuner = module()
     tuner.configure_model()
-    [term] = tuner.regularizers
+    term = tuner.regularizers[0]
     with torch.no_grad():
         for a in term.wide + [b.T for b in term.tall]:
             a.copy_(torch.linalg.qr(torch.randn_like(a).T)[0].T)

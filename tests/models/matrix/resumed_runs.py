@@ -82,33 +82,61 @@ class Rows(L.LightningDataModule):
         return self.plain if split == "train" else None
 
 
-def train(module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, resume: bool = False) -> Left:
+class PlainSave(L.Callback):
+    """``trainer.save_checkpoint`` at the end of a step, before most other callbacks have seen that end."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        if trainer.global_step == STOP:
+            trainer.save_checkpoint(self.target)
+
+
+def train(
+    module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, state: Path | None = None, own: bool = True
+) -> Left:
+    """Args:
+    extra: further callbacks.
+    state: to go on from.
+    own: save training states as a run of the command line does.
+    """
     losses, quiet = Losses(), dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary"], False)
     trainer = L.Trainer(
         max_steps=STEPS,
         max_epochs=-1,
         accelerator="cpu",
         enable_checkpointing=False,
-        callbacks=[TrainingState(run, None, STOP), losses, *extra],
+        callbacks=[*([TrainingState(run, None, STOP)] if own else []), losses, *extra],
         plugins=[StateIO()],
         **quiet,
     )
     torch.manual_seed(5)
-    trainer.fit(module, datamodule=Rows(plain), ckpt_path=latest_state(run) if resume else None)
-    state = trainer.optimizers[0].state
-    moments = [torch.as_tensor(x) for p in module.parameters() for _, x in sorted(state.get(p, {}).items())]
+    trainer.fit(module, datamodule=Rows(plain), ckpt_path=state)
+    kept = trainer.optimizers[0].state
+    moments = [torch.as_tensor(x) for p in module.parameters() for _, x in sorted(kept.get(p, {}).items())]
     return Left(losses.seen, module.trainable_state(), moments, torch.get_rng_state())
+
+
+def killed(module: FineTuner, plain: DataLoader, run: Path) -> Path:
+    """The training state that a run leaves that is killed in its third step."""
+    try:
+        train(module, plain, run, Kill())
+    except Killed:
+        state = latest_state(run)
+        assert state is not None and state.name == f"state-{STOP:08d}"
+        return state
+    raise AssertionError("it was not killed")
 
 
 def require_exact_resume(make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path) -> None:
     """The weights, the optimizer's state, the losses and the generator of both runs are the same to the bit."""
     whole = train(make(), plain(), run / "whole")
-    try:
-        train(make(), plain(), run / "broken", Kill())
-    except Killed:
-        pass
-    else:
-        raise AssertionError("it was not killed")
-    state = latest_state(run / "broken")
-    assert state is not None and state.name == f"state-{STOP:08d}"
-    whole.require_same(train(make(), plain(), run / "broken", resume=True))
+    state = killed(make(), plain(), run / "broken")
+    whole.require_same(train(make(), plain(), run / "broken", state=state))
+
+
+def require_exact_plain_resume(make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path) -> None:
+    """The same from Lightning's own ``save_checkpoint`` and ``ckpt_path``, without any callback of finelab."""
+    whole = train(make(), plain(), run, PlainSave(run / "saved"), own=False)
+    whole.require_same(train(make(), plain(), run, state=run / "saved", own=False))

@@ -14,13 +14,12 @@ from torch import nn
 from finelab.callbacks.state_io import StateIO
 from finelab.contracts.errors import UserError
 from finelab.contracts.seeds import Seeds
-from finelab.contracts.state_folder import latest_state
 from finelab.models import frozen
 from finelab.models.adapters import Full, peft_lora
 from finelab.models.regularizers import L2SP
 
 from ..adapters.adapter_cases import TASKS, Case, Task, every_case
-from .resumed_runs import Kill, Killed, require_exact_resume, train
+from .resumed_runs import killed, require_exact_plain_resume, require_exact_resume, train
 
 
 def lora(**options) -> Case:
@@ -88,12 +87,14 @@ def test_a_resumed_run_is_the_run(case, task, tmp_path):
     require_exact_resume(lambda: task.module(case.config(task)), task.loader, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["AdaLoRA in its schedule", "AdaMSS in its schedule"])
+def test_a_plain_checkpoint_holds_both_update_and_allocation(name, tmp_path):
+    case, task = next(case for case in BEYOND if case.name == name), TASKS["classification"]
+    require_exact_plain_resume(lambda: task.module(case.config(task)), task.loader, tmp_path)
+
+
 def stopped(config, run: Path, task: Task = TASKS["causal LM"], **options) -> Path:
-    with pytest.raises(Killed):
-        train(task.module(config, **options), task.loader(), run, Kill())
-    state = latest_state(run)
-    assert state is not None
-    return state
+    return killed(task.module(config, **options), task.loader(), run)
 
 
 @pytest.mark.parametrize("init", ["pissa_niter_4", "olora", "eva", "corda", "lora_ga"])
@@ -107,7 +108,7 @@ def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, tmp_path
         return task.module(config(**options), regularizers=[L2SP(0.3)])
 
     whole = train(make(), task.loader(), tmp_path / "whole")
-    stopped(config(**options), tmp_path / "broken", regularizers=[L2SP(0.3)])
+    state = stopped(config(**options), tmp_path / "broken", regularizers=[L2SP(0.3)])
 
     def elsewhere(find, *arguments, **more):
         with torch.random.fork_rng():
@@ -135,7 +136,7 @@ def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, tmp_path
 
     monkeypatch.setattr(peft_lora.Peft, "adapt", adapt_elsewhere)
     monkeypatch.setattr(peft_lora, "look", look_elsewhere)
-    whole.require_same(train(make(), task.loader(), tmp_path / "broken", resume=True))
+    whole.require_same(train(make(), task.loader(), tmp_path / "broken", state=state))
     assert len(built) == 2, "the first start was to be another one"
 
 
@@ -149,23 +150,23 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_state_of_another_start_is_refused(what, tmp_path):
-    stopped(LoraConfig(r=4), tmp_path)
+    state = stopped(LoraConfig(r=4), tmp_path)
     make, options, said = REFUSED[what]
     with pytest.raises(UserError, match=said):
-        train(TASKS["causal LM"].module(make(), **options), TASKS["causal LM"].loader(), tmp_path, resume=True)
+        train(TASKS["causal LM"].module(make(), **options), TASKS["causal LM"].loader(), tmp_path, state=state)
 
 
 def test_another_dropout_may_go_on(tmp_path):
     """It shapes nothing; the command line is what asks whether it was meant."""
-    stopped(LoraConfig(r=4, lora_dropout=0.1), tmp_path)
+    state = stopped(LoraConfig(r=4, lora_dropout=0.1), tmp_path)
     module = TASKS["causal LM"].module(LoraConfig(r=4, lora_dropout=0.2))
-    assert len(train(module, TASKS["causal LM"].loader(), tmp_path, resume=True).losses) == 2
+    assert len(train(module, TASKS["causal LM"].loader(), tmp_path, state=state).losses) == 2
 
 
 def test_a_decomposition_of_another_machine_is_refused(tmp_path, monkeypatch):
     """OSF freezes the large singular directions: with other ones the trained small ones are those of another weight."""
     config = functools.partial(peft.OSFConfig, target_modules="all-linear", effective_rank=8)
-    stopped(config(), tmp_path)
+    state = stopped(config(), tmp_path)
     adapt = peft_lora.Peft.adapt
 
     def rounded(self, backbone):
@@ -176,7 +177,7 @@ def test_a_decomposition_of_another_machine_is_refused(tmp_path, monkeypatch):
 
     monkeypatch.setattr(peft_lora.Peft, "adapt", rounded)
     with pytest.raises(UserError, match="PeftOsf makes frozen tensors.*OMP_NUM_THREADS"):
-        train(TASKS["causal LM"].module(config()), TASKS["causal LM"].loader(), tmp_path, resume=True)
+        train(TASKS["causal LM"].module(config()), TASKS["causal LM"].loader(), tmp_path, state=state)
 
 
 REWRITES = ("pissa", "olora", "corda", "lora_ga", "PiSSA", "OLoRA", "KaSA")

@@ -20,7 +20,7 @@ from finelab.models.regularizers import (
 
 from .regularizer_runs import rows, tuner
 from .regularizer_table import lora
-from .resumed_runs import ADAM, require_exact_resume
+from .resumed_runs import ADAM, require_exact_plain_resume, require_exact_resume
 
 SETTINGS = {
     "LabelSmoothing": lambda: [LabelSmoothing(0.1)],
@@ -79,6 +79,11 @@ def tuned(name: str, adapter: str, task: str):
 @pytest.mark.parametrize(("name", "adapter", "task"), CASES)
 def test_a_resumed_run_is_the_run(name, adapter, task, tmp_path):
     require_exact_resume(lambda: tuned(name, adapter, task), lambda: rows(task, 2), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "adapter", "task"), [("ChildTuning-D", "Full", "class"), ("stack", "LoRA", "lm")])
+def test_a_plain_checkpoint_is_enough(name, adapter, task, tmp_path):
+    require_exact_plain_resume(lambda: tuned(name, adapter, task), lambda: rows(task, 2), tmp_path)
 
 
 @pytest.mark.parametrize("broken", ["unit", "masks"])
