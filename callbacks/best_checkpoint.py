@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ..contracts.disk import disk_faults
 from ..contracts.files import whole_folder
 from ..contracts.state_folder import BEST
+from .averages import as_validated
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
 from .split_evaluation import evaluate_split, logged
@@ -52,7 +53,8 @@ class BestCheckpoint(Checkpoint):
             return
         assert self.monitor is not None
         require_logged(self.monitor, trainer.callback_metrics)
-        self._compete(trainer, pl_module, trainer.callback_metrics[self.monitor].item())
+        with as_validated(trainer, pl_module):
+            self._compete(trainer, pl_module, trainer.callback_metrics[self.monitor].item())
 
     def _compete(self, trainer: Trainer, module: LightningModule, value: float) -> None:
         self.validated_step = trainer.global_step

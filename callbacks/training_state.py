@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from ..contracts.data import AuditedSource
 from ..contracts.state_folder import CHECKPOINTS, state_name, states
+from .averages import averages, require_sound_averages
 from .evaluation import callbacks_of, data_of, gathered, trial_batches
 from .event_files import event_sizes
 from .interruption import Interruption, shared_batches
@@ -51,6 +52,7 @@ class TrainingState(Callback):
         self._canonical: Canonical | None = None
         self._restored: dict[str, Any] | None = None
         self._random: dict[str, Any] | None = None
+        self._metrics: dict[str, Any] = {}
         self._stops = self._swapped = False
         self._resumed_at = -1
         self._saved_step, self._saved_at, self._validated = -1, time.monotonic(), False
@@ -58,6 +60,7 @@ class TrainingState(Callback):
     # ---- the moments
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        require_sound_averages(trainer, pl_module)
         if self._restored is not None:
             ResumedFitLoop.take_over(trainer)
 
@@ -90,7 +93,7 @@ class TrainingState(Callback):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._swapped = any(isinstance(callback, WeightAveraging) for callback in callbacks_of(trainer))
+            self._swapped = bool(averages(trainer))
             self.interruption.check(trainer, batch_idx, self._shared[dataloader_idx])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -139,6 +142,7 @@ class TrainingState(Callback):
         target = self.directory / CHECKPOINTS / state_name(trainer.global_step)
         former = states(self.directory)
         self._canonical, self._stops = canonical, trainer.should_stop
+        self._metrics = dict(trainer.callback_metrics)
         try:
             trainer.save_checkpoint(target, weights_only=False)
         finally:
@@ -166,7 +170,8 @@ class TrainingState(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Called on every rank."""
-        return {"rng": gathered(self._random or random_states()), "should_stop": self._stops}
+        rng = gathered(self._random or random_states())
+        return {"rng": rng, "should_stop": self._stops, "metrics": self._metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
@@ -179,7 +184,11 @@ class TrainingState(Callback):
         """What a restart of Lightning's loops has moved since the state was loaded."""
         if self._restored is None:
             return
-        ranks, self._restored = self._restored["rng"], None
+        ranks, metrics, self._restored = self._restored["rng"], self._restored["metrics"], None
         if len(ranks) == trainer.world_size:
             restore_random_states(ranks[trainer.global_rank])
+        for callback in callbacks_of(trainer):
+            if isinstance(callback, GradientAccumulationScheduler):  # which acts at the start of an epoch only
+                trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)
+        trainer._logger_connector._callback_metrics.update(metrics)
         trainer.fit_loop.epoch_loop._batches_that_stepped = self._stepped

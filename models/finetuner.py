@@ -20,6 +20,7 @@ from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .adapters.adapter import Adapter
 from .adapters.peft import as_adapter
+from .averaged_weights import complete, keep_only, trained_weights
 from .backbone import Kind, Loading, load
 from .checkpoint_folder import described, read_manifest, require_same, require_shapes, write_manifest
 from .frozen import Loaded, require_start, running_statistics
@@ -170,7 +171,7 @@ class FineTuner(Objective):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = {name for name, p in self.named_parameters() if p.requires_grad} | running_statistics(self)
-        checkpoint["state_dict"] = {name: x for name, x in checkpoint["state_dict"].items() if name in kept}
+        keep_only(checkpoint, kept)
         checkpoint["objective"], checkpoint["origin"] = self.state(), self.origin
         checkpoint["adapter"] = self.adapter.state(self.adapted)
         checkpoint["finelab"] = checkpoint.get("finelab", {}) | {"module": self.manifest()}
@@ -187,10 +188,11 @@ class FineTuner(Objective):
             self.adapter.restore(self.adapted, checkpoint["adapter"])
         require_start(checkpoint["origin"], self.origin, type(self.adapter).__name__)
         moving = running_statistics(self)
-        weights = {name: x for name, x in checkpoint["state_dict"].items() if name not in moving}
+        weights = {name: x for name, x in trained_weights(checkpoint).items() if name not in moving}
         require_shapes(weights, dict(self.named_parameters()))
         self.leave_start()
         self.resumed = checkpoint["objective"]
+        complete(checkpoint, self.state_dict())
 
     def on_train_start(self) -> None:
         super().on_train_start()

@@ -291,8 +291,9 @@ class Outcome:
         files = {
             path.relative_to(checkpoints).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(checkpoints.rglob("*"))
-            if path.is_file()
+            if path.is_file() and path.parent.name in ("best", "last")
         }
+        files |= dict.fromkeys(sorted(path.name for path in checkpoints.iterdir()), "")
         predictions = {
             path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (directory / "predictions").iterdir()
         }
