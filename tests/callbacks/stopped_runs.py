@@ -24,6 +24,7 @@ from finelab import callbacks, models
 from finelab.callbacks.standard import standard_callbacks, state_io
 from finelab.contracts.record import read_record
 from finelab.contracts.run import Run
+from finelab.contracts.run_config import RunConfig
 from finelab.contracts.seeds import Seeds
 from finelab.contracts.state_folder import latest_state, sweep
 from finelab.data import Classification, MixtureDataModule, StreamingTextDataModule, TextDataModule
@@ -215,6 +216,8 @@ class Case:
             "run": {"save_minutes": None, "save_steps": self.save_steps},
         }
         run = Run(directory, config, ("finelab", "fit"), self.evaluate_test, Seeds(), state)
+        if state is None:
+            RunConfig.of_new_run(("finelab", "fit"), config).write(directory)
         watch = Watch()
         settings = {"max_epochs": 2, "accumulate_grad_batches": 3, "log_every_n_steps": 2, "gradient_clip_val": 1.0}
         settings |= {"accelerator": "cpu", "num_sanity_val_steps": 0, "use_distributed_sampler": False}
