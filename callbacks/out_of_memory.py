@@ -61,22 +61,28 @@ def batch_shape(frames: Sequence[FrameType]) -> list[int] | None:
 
 def training_keys(config: Mapping[str, Any]) -> str:
     data, model = init_args(config, "data"), init_args(config, "model")
-    accumulated = config.get("trainer", {}).get("accumulate_grad_batches", 1)
-    rows = data.get("batch_size")
-    halved = f" from {rows} to {rows // 2} with trainer.accumulate_grad_batches {2 * accumulated}" if rows else ""
-    keys = [f"data.init_args.batch_size{halved} (the optimizer step stays the same)", context_key(data)]
+    accumulated = config.get("trainer", {}).get("accumulate_grad_batches") or 1
+    rows, keys = data.get("batch_size"), []
+    if rows is None or rows > 1:
+        halved = f" from {rows} to {rows // 2}" if rows else ""
+        raised = f" {2 * accumulated}" if rows else " raised alike"
+        keys.append(
+            f"data.init_args.batch_size{halved} with trainer.accumulate_grad_batches{raised}, which leaves the "
+            "optimizer step as it is"
+        )
+    keys.append(context_key(data))
     if not (model.get("loading") or {}).get("gradient_checkpointing"):
-        keys.append("the activations, with model.init_args.loading.gradient_checkpointing: true")
+        keys.append("the activations with model.init_args.loading.gradient_checkpointing: true")
     if config.get("trainer", {}).get("precision", "32-true") in ("32-true", "32", 32):
-        keys.append("their size, with trainer.precision: bf16-mixed")
-    return ", or ".join(keys)
+        keys.append("their size with trainer.precision: bf16-mixed")
+    return "; or ".join(keys)
 
 
 def evaluation_keys(config: Mapping[str, Any]) -> str:
     data = init_args(config, "data")
     rows = (data.get("loader") or {}).get("evaluation_batch_size") or 2 * data.get("batch_size", 0)
     now = f" (now {rows})" if rows else ""
-    return f"data.init_args.loader.evaluation_batch_size{now}, which changes no result, or {context_key(data)}"
+    return f"data.init_args.loader.evaluation_batch_size{now}, which changes no result; or {context_key(data)}"
 
 
 def context_key(data: Mapping[str, Any]) -> str:

@@ -6,14 +6,16 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..contracts.data import AuditedSource
+from ..contracts.disk import DiskError
 from ..contracts.files import write_atomically
 from ..contracts.interruption import Interrupted
 from ..contracts.record import RECORD_FILE, Best, Cost, Record, SplitResult, Status, write_record
@@ -111,13 +113,17 @@ class RunRecord(Callback):
         failure = Failure.of(exception, self.run.directory, self.run.config)
         error = {"type": type(exception).__name__, "message": failure.message}
         self.record = self._build(trainer, pl_module, failure.status, error)
+        self._write_if_possible(failure.status, partial(write_record, self.record, self.run.directory))
+        if failure.status != "interrupted":
+            trace = "".join(traceback.format_exception(exception))
+            self._write_if_possible("its traceback", partial(write_atomically, self.run.directory / ERROR_FILE, trace))
+
+    def _write_if_possible(self, what: str, write: Callable[[], object]) -> None:
+        """What ended the run is still to be raised."""
         try:
-            if failure.status != "interrupted":
-                trace = "".join(traceback.format_exception(exception))
-                write_atomically(self.run.directory / ERROR_FILE, trace)
-            write_record(self.record, self.run.directory)
-        except OSError as refused:  # what ended the run is still to be raised
-            print(f"finelab: the record ({failure.status}) could not be written either: {refused}", file=sys.stderr)
+            write()
+        except (OSError, DiskError) as refused:
+            print(f"finelab: the record ({what}) could not be written either: {refused}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         return {

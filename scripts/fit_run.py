@@ -25,6 +25,8 @@ from .run_directory import RUN_DIRECTORY, is_first_rank, shared_directory
 
 TOLD = ("failed: nonfinite", "failed: memory", "failed: disk", "failed: data")
 """Ends that one paragraph explains; any other is a mistake in somebody's code and keeps its traceback."""
+IN_A_STEP = ("failed: nonfinite", "failed: memory", "failed: disk")
+"""Of these the first step may be the one that fails; a run that ends otherwise before it leaves nothing."""
 
 
 class FitRun:
@@ -186,6 +188,8 @@ class FitRun:
     def _trained(self, trainer: Trainer) -> bool:
         """By the record where forked or spawned processes have trained, whose steps this one does not count."""
         record = self._new_record()
+        if record is not None and record.status in IN_A_STEP:
+            return True
         return trainer.global_step > self.first_step or (record is not None and record.cost.steps > self.first_step)
 
     def _new_record(self) -> Record | None:
