@@ -1,11 +1,16 @@
 """Two gloo processes leave the record of one."""
 
+import re
+
+import lightning as L
 import pyarrow.parquet
 import pytest
+import torch
 from lightning.pytorch.strategies import DDPStrategy
 
-from finelab.callbacks.standard import standard_callbacks
+from finelab.callbacks.standard import standard_callbacks, state_io
 from finelab.contracts.record import read_record
+from finelab.contracts.state_folder import latest_state, verify
 
 
 def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
@@ -31,3 +36,49 @@ def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
         for reference, metrics in one.metrics[split].before.items():
             assert two.metrics[split].before[reference] == pytest.approx(metrics, rel=1e-5)
         assert two.metrics[split].after == pytest.approx(one.metrics[split].after, rel=1e-4)
+
+
+class OnTheSecondRank(L.Callback):
+    """At the second step."""
+
+    def __init__(self, break_it) -> None:
+        self.break_it = break_it
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if trainer.global_rank == 1 and trainer.global_step == 1:
+            self.break_it(pl_module)
+
+
+def no_number(module) -> None:
+    module.head.register_forward_hook(lambda part, inputs, output: output * float("nan"))
+
+
+def no_memory(module) -> None:
+    module.supervised = lambda batch: torch.empty(1 << 50)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "status", "message"),
+    [
+        (no_number, "failed: nonfinite", r"step 2: nll is not finite, in the batch of samples .*\] of rank 1\. "),
+        (no_memory, "failed: memory", "in the forward pass of a training step, on a batch of input_ids"),
+    ],
+)
+def test_the_fault_of_one_rank_is_the_records(break_it, status, message, fit, classifier, data, run_of) -> None:
+    """A number is seen by all and recorded by the first; of anything else the others hear only that one is gone."""
+    run = run_of("broken")
+    options = {"devices": 2, "strategy": DDPStrategy(start_method="fork")}
+    with pytest.raises(Exception, match="terminated|not finite|allocate|Connection|process"):
+        fit(
+            classifier(),
+            data(batch_size=2),
+            [*standard_callbacks(run, [OnTheSecondRank(break_it)])],
+            plugins=[state_io(run)],
+            **options,
+        )
+    record = read_record(run.directory)
+    assert record.status == status, record.error
+    assert re.search(message, record.error["message"]), record.error["message"]
+    assert record.cost.steps == 1
+    state = latest_state(run.directory)
+    assert state is not None and verify(state)["step"] <= 1

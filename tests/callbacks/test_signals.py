@@ -8,6 +8,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 
+from finelab.callbacks.baseline import Baseline
 from finelab.callbacks.interruption import SIGNALS
 from finelab.callbacks.state_io import StateIO
 from finelab.contracts.interruption import Interrupted
@@ -87,28 +88,28 @@ def test_a_signal_costs_nothing(moment, number, place, monkeypatch, capfd):
 
 def test_before_training_nothing_listens_and_the_baseline_ends_at_its_next_batch(place, monkeypatch):
     folder, _ = place
-    score = "finelab.callbacks.baseline.Baseline._frozen_features"
-    case = Case(folder)
-    batches = []
+    frozen_features, batches = Baseline._frozen_features, []
 
     class Early(L.Callback):
         def on_fit_start(self, trainer, pl_module) -> None:
             assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
-        def on_train_start(self, trainer, pl_module) -> None:
-            features = pl_module.features
+    def spied(self, loader, trainer, module, cap):
+        targets = module.targets
 
-            def counting(batch):
-                batches.append(len(batch["sample_id"]))
-                os.kill(os.getpid(), signal.SIGTERM) if len(batches) == 2 else None
-                return features(batch)
+        def counting(batch):
+            batches.append(len(batch["sample_id"]))
+            if len(batches) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return targets(batch)
 
-            pl_module.features = counting
+        module.targets = counting
+        return frozen_features(self, loader, trainer, module, cap)
 
-    assert score
+    monkeypatch.setattr(Baseline, "_frozen_features", spied)
     with pytest.raises(Interrupted):
-        case.session("early", Early())
-    assert len(batches) == 2
+        Case(folder).session("early", Early())
+    assert len(batches) == 3
     record = read_record(folder / "early")
     assert (record.status, record.cost.steps, latest_state(folder / "early")) == ("interrupted", 0, None)
 

@@ -84,3 +84,25 @@ def test_ctrl_c_is_recorded(config, here):
     assert (record.status, record.error["message"]) == ("interrupted", "stopped by SIGINT") and record.cost.steps > 0
     state = latest_state(here / "runs" / "one")
     assert state is not None and verify(state)["step"] == record.cost.steps
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_either_rank_stops_both(rank, config, here):
+    file = config("max_epochs: 1", "max_epochs: 10000")
+    options = ("--trainer.val_check_interval", 1, "--trainer.callbacks", "null")
+    two = ("--trainer.devices", 2, "--trainer.strategy", "ddp")
+    process = start("fit", "-c", file, "--run.name", "one", *options, *two)
+    best = here / "runs" / "one" / "checkpoints" / "best"
+    deadline = time.monotonic() + 120
+    while not best.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (child,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
+    os.kill((process.pid, child)[rank], signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, out + err
+    assert not Path(f"/proc/{child}").exists()
+    record, state = read_record(here / "runs" / "one"), latest_state(here / "runs" / "one")
+    assert (record.status, record.error["message"]) == ("interrupted", "stopped by SIGTERM")
+    assert state is not None and verify(state)["step"] == record.cost.steps > 0
