@@ -57,7 +57,7 @@ class Failure:
                 return cls("failed: disk", said if isinstance(exception, UserError) else on_disk(cause, run))
         if any(is_reading(frame) for cause in causes for frame in frames(cause)):
             return cls("failed: data", said if isinstance(exception, UserError) else unreadable(exception, said))
-        return cls("failed: error", str(exception))
+        return cls("failed: error", str(exception) or said)
 
 
 def chain(exception: BaseException) -> Iterator[BaseException]:
