@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ..contracts.disk import disk_faults
 from ..contracts.files import whole_folder
 from ..contracts.state_folder import BEST
+from ..models.sharding import whole
 from .averages import as_validated
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
@@ -99,10 +100,13 @@ class BestCheckpoint(Checkpoint):
         return self.value is None or (value > self.value if self.mode == "max" else value < self.value)
 
     def _save(self, trainer: Trainer, module: LightningModule, name: str) -> None:
-        if not trial_batches(trainer) and trainer.is_global_zero:
-            size = sum(p.nbytes for p in module.parameters() if p.requires_grad)
-            with disk_faults(self.folder / name, size), whole_folder(self.folder / name) as scratch:
-                finetuner(module).save_folder(scratch)
+        if trial_batches(trainer):
+            return
+        with whole(module):
+            if trainer.is_global_zero:
+                size = sum(p.nbytes for p in module.parameters() if p.requires_grad)
+                with disk_faults(self.folder / name, size), whole_folder(self.folder / name) as scratch:
+                    finetuner(module).save_folder(scratch)
         trainer.strategy.barrier()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.utilities import rank_zero_warn
 
 from ..contracts.data import AuditedSource
 from ..contracts.state_folder import CHECKPOINTS, state_name, states
+from ..models.sharding import is_sharded
 from .averages import averages, require_sound_averages
 from .evaluation import callbacks_of, data_of, gathered, trial_batches
 from .event_files import event_sizes
@@ -65,6 +67,8 @@ class TrainingState(Callback):
             ResumedFitLoop.take_over(trainer)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if is_sharded(pl_module):
+            rank_zero_warn("No training state is kept under ModelParallelStrategy: a run that is stopped starts again.")
         if self._restored is not None:
             self._saved_step = self._resumed_at = trainer.global_step
             self._saved_at = time.monotonic()
@@ -137,7 +141,7 @@ class TrainingState(Callback):
 
     def save(self, trainer: Trainer, canonical: Canonical) -> None:
         """Write the state at this boundary, then take away the older ones."""
-        if trial_batches(trainer):
+        if trial_batches(trainer) or is_sharded(trainer.lightning_module):
             return
         target = self.directory / CHECKPOINTS / state_name(trainer.global_step)
         former = states(self.directory)

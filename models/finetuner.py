@@ -30,6 +30,7 @@ from .objective import Objective
 from .parameter_groups import parameter_groups, scale_rates, undecayed
 from .regularizers.regularizer import Regularizer
 from .schedule import Schedule
+from .sharding import put, require_built_here, require_shardable, shard, taken, whole
 from .stack import named_stack, require_base
 from .survey import TrainingSurvey
 
@@ -83,6 +84,7 @@ class FineTuner(Objective):
 
     def configure_model(self) -> None:
         if self.model is not None:  # Lightning calls this at every entry point
+            require_built_here(self.model, self.device_mesh)
             return
         with torch.random.fork_rng():
             loaded = load(self.base, self.kind, self.loading)
@@ -102,6 +104,9 @@ class FineTuner(Objective):
             )
         self.exempt = undecayed(self.model) | self.adapter.undecayed(self.adapted)
         self.stack = named_stack(self.own_regularizers + self.adapter.regularizers())
+        if self.device_mesh is not None:
+            require_shardable(self.trainer, self.adapter, self.regularizers)
+            self.exempt = shard(self.model, self.adapted, self.device_mesh, self.exempt)
         for regularizer in self.regularizers:
             regularizer.attach(self.model)
         if any(regularizer.reads_base for regularizer in self.regularizers):
@@ -216,17 +221,18 @@ class FineTuner(Objective):
             )
         start, named = self.start, dict(self.adapted.named_parameters())
         parameters = {name: named[name] for name in start}
-        tuned = {name: p.data for name, p in parameters.items()}
+        tuned = {name: taken(p) for name, p in parameters.items()}
         every_step = any(regularizer.reads_base for regularizer in self.regularizers)
         for name, p in parameters.items():
-            p.data = value = start[name].to(p.device)
+            value = start[name].to(p.device)
+            put(p, value)
             if every_step:
                 start[name] = value
         try:
             yield
         finally:
             for name, p in parameters.items():
-                p.data = tuned[name]
+                put(p, tuned[name])
 
     # ---- weights
 
@@ -264,7 +270,8 @@ class FineTuner(Objective):
         self.configure_model()
         read_manifest(folder, self.manifest())
         self.leave_start()
-        self.load_weights(folder)
+        with whole(self, back=True):
+            self.load_weights(folder)
         if self.start is not None:
             self.start |= self.adapter.loaded_start(self.adapted)
 

@@ -22,6 +22,7 @@ from ..contracts.errors import UserError
 from ..contracts.uri import resolve
 from .finetuner import FineTuner
 from .generation import CountedSampling, Generated, Generation, padded_left, padded_right
+from .sharding import require_whole
 
 SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
 
@@ -89,6 +90,7 @@ class Generative(FineTuner):
             batch: with or without labels, which are not looked at beyond where the prompt ends.
             generation: the module's own by default.
         """
+        require_whole(self.model)
         own = generation or self.generation
         prompts, _ = self.asked(batch)
         samples = batch["sample_id"].tolist()

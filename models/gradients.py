@@ -5,14 +5,28 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from lightning.pytorch.strategies import ParallelStrategy, Strategy
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
+
+from .regularizers.regularizer import replicated
 
 
 def scale_gradients(parameters: Iterable[nn.Parameter], factor: float) -> None:
     for p in parameters:
         if p.grad is not None:
             p.grad.mul_(factor)
+
+
+def total_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Of all gradients together; of sharded ones over all ranks."""
+    return replicated(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+
+
+def add_gradient(p: nn.Parameter, gradient: Tensor) -> None:
+    if isinstance(gradient, DTensor) and isinstance(p, DTensor):  # a penalty's may be laid out in another way
+        gradient = gradient.redistribute(placements=p.placements)
+    p.grad = gradient if p.grad is None else p.grad.add_(gradient)
 
 
 def seed_forward(seed: int, device: torch.device) -> None:

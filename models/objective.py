@@ -26,7 +26,7 @@ from ..contracts.data import EvaluationSource, MixedSources
 from ..contracts.errors import UserError
 from ..contracts.seeds import Seeds, derive
 from .finite_guard import FiniteGuard
-from .gradients import evaluating, no_sync, scale_gradients, seed_forward, trained
+from .gradients import add_gradient, evaluating, no_sync, scale_gradients, seed_forward, total_norm, trained
 from .losses import SUM_DTYPE
 from .parameter_groups import base_rate
 from .regularizers.regularizer import Outputs, Regularizer, Step
@@ -215,7 +215,7 @@ class Objective(Target):
         objective = self.window.mean("total") + additions
         shown |= self.window.shown_means() | self.shape_gradients(parameters, self.shapers, objective)
         self.silent.watch(shown)
-        self.norm = norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        self.norm = norm = total_norm(parameters)
         guard.gradient(norm, self.trainer.scaler, self.named_parameters())
         logged = {f"reg/{name}": value for name, value in shown.items()}
         means = zip(self.consumed, self.window.seen, strict=True)
@@ -239,7 +239,7 @@ class Objective(Target):
         whole = torch.stack([term.addition for _, term in terms]).sum()
         for p, gradient in zip(parameters, torch.autograd.grad(whole, parameters, allow_unused=True), strict=True):
             if gradient is not None:
-                p.grad = gradient if p.grad is None else p.grad.add_(gradient)
+                add_gradient(p, gradient)
         return whole.item(), {name: term.shown.item() for name, term in terms}
 
     def shape_gradients(

@@ -36,6 +36,11 @@ class Adapter(ABC):
         return "start"
 
     @property
+    def shards(self) -> bool:
+        """Whether it was tried with weights that lie in shards (FSDP2); it is refused there otherwise."""
+        return False
+
+    @property
     def merges(self) -> bool:
         """Whether ``merge`` gives a plain backbone of the same function."""
         return True

@@ -19,5 +19,9 @@ class Full(Adapter):
     Hurts with few rows or a high rate, where it forgets what the base knew; in bfloat16 weights small updates are lost.
     """
 
+    @property
+    def shards(self) -> bool:
+        return True
+
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         return backbone.requires_grad_(True)

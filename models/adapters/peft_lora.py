@@ -36,6 +36,9 @@ from .velora import projections, take_projections
 RESIDUAL = ("pissa", "olora", "corda", "lora_ga")
 """Inits that move principal parts of W into the factors: W <- W - s B_0 A_0, so that step 0 is the base."""
 
+SECTIONS = ("alora_invocation_tokens", "monteclora_config", "velora_config", "use_bdlora", "layer_replication")
+"""Options that make another method of it."""
+
 
 class PeftLora(Peft):
     """h = W x + s B A x with A [r, k], B [d, r] and s = alpha / r; trains r (d + k) per layer, B starts at zero.
@@ -83,6 +86,14 @@ class PeftLora(Peft):
         if config.init_lora_weights == "loftq" or config.kasa_config is not None or config.layer_replication:
             return "lost"
         return "start" if self.residual else "off"
+
+    @property
+    def shards(self) -> bool:
+        """Plain LoRA, whose whole computation is two thin products inside a layer."""
+        more = ("use_dora", "target_parameters", "trainable_token_indices", "modules_to_save", *SECTIONS)
+        return (
+            self.base_is == "off" and self.config.bias == "none" and not any(vars(self.config)[name] for name in more)
+        )
 
     def adapt(self, backbone: PreTrainedModel) -> nn.Module:
         if self.config.alora_invocation_tokens is not None and task_of(backbone) != TaskType.CAUSAL_LM:

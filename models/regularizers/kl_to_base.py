@@ -39,6 +39,8 @@ class KLToBase(Regularizer):
             which the base says nothing. The FineTuner refuses an adapter whose base is lost (LoftQ).
     """
 
+    shards = True
+
     def __init__(self, weight: float = 0.05, direction: Literal["forward", "reverse"] = "forward") -> None:
         if not 0 <= weight < math.inf or direction not in ("forward", "reverse"):
             raise UserError(

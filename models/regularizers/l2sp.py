@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ...contracts.errors import UserError
 from .low_rank import products_of
-from .regularizer import Fresh, Regularizer, Term
+from .regularizer import Fresh, Regularizer, Term, replicated
 
 ADDED = AdaLoraLayer | FourierFTLayer | LoHaLayer | LoKrLayer | ParamWrapper | RandLoraLayer | VBLoRALayer | VeraLayer
 """Layers that add to a weight what they build from parts, of which some start at random."""
@@ -54,6 +54,8 @@ class L2SP(Regularizer):
         UserError: on attach, where nothing trains that a weight above 0 is for.
     """
 
+    shards = True
+
     def __init__(self, weight: float = 0.01, head_weight: float | None = None) -> None:
         self.weight = weight
         self.head_weight = weight if head_weight is None else head_weight
@@ -85,13 +87,12 @@ class L2SP(Regularizer):
     def parameter_term(self) -> Term | None:
         if not self.weight and not self.head_weight:
             return None
-        pretrained = [move.square_moved() for move in self.moves]
+        pretrained = [replicated(move.square_moved()) for move in self.moves]
         if self.anchored:
             self.anchored = [(p, anchor.to(p.device)) for p, anchor in self.anchored]
-            pretrained.append(
-                SquareMoved.apply([anchor for _, anchor in self.anchored], *(p for p, _ in self.anchored))
-            )
-        new = [p.float().square().sum() for p in self.fresh]
+            moved = SquareMoved.apply([anchor for _, anchor in self.anchored], *(p for p, _ in self.anchored))
+            pretrained.append(replicated(moved))
+        new = [replicated(p.float().square().sum()) for p in self.fresh]
         distance, size = total(pretrained), total(new)
         shown = distance * bool(self.weight) + size * bool(self.head_weight)
         return Term(0.5 * self.weight * distance + 0.5 * self.head_weight * size, 0.5 * shown)

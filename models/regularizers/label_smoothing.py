@@ -31,6 +31,8 @@ class LabelSmoothing(Regularizer):
         UserError: epsilon is out of its range.
     """
 
+    shards = True
+
     def __init__(self, epsilon: float = 0.1) -> None:
         if not 0 <= epsilon < 1:
             raise UserError(

@@ -34,6 +34,8 @@ class RDrop(Regularizer):
         UserError: the weight is negative; in the first step, before any update, where a forward draws nothing.
     """
 
+    shards = True
+
     def __init__(self, weight: float = 1.0) -> None:
         if not 0 <= weight < math.inf:
             raise UserError(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from ...contracts.batch import Batch
 from ...contracts.seeds import derive
@@ -162,6 +163,7 @@ class Regularizer:
         surveys: whether ``before_training`` asks for rows; refused before anything else where the data has none.
         replays: whether ``shape_gradients`` may call ``replay``, for which the window's batches are kept; refused
             under float16 loss scaling.
+        shards: whether the method is exact where weights lie in shards (FSDP2); refused there otherwise.
         needs_noise: whether the method adds nothing where two forwards of one batch draw no random number.
     """
 
@@ -169,6 +171,7 @@ class Regularizer:
     surveys: bool = False
     replays: bool = True
     needs_noise: bool = False
+    shards: bool = False
 
     def attach(self, model: nn.Module) -> None:
         """Called once with the adapted model, before compilation and before a checkpoint is restored.
@@ -219,6 +222,11 @@ class Regularizer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what ``state`` gave, after ``attach`` and with the model on its device."""
+
+
+def replicated(number: Tensor) -> Tensor:
+    """What every rank has: a number that was computed from sharded weights is a sum that is still to be made."""
+    return number.full_tensor() if isinstance(number, DTensor) else number
 
 
 def forward_seed() -> int:

@@ -57,6 +57,31 @@ def test_two_ranks_leave_the_run_of_one(config, here):
             assert found[key] == pytest.approx(value, abs=1e-6), key
 
 
+@pytest.mark.slow
+def test_two_ranks_in_shards_leave_the_run_of_one(config, here):
+    """FSDP2 from YAML, with the checks before training and the evaluations around it."""
+    content = yaml.safe_load(config().read_text())
+    content["model"]["init_args"] |= {"base": "tiny://llama", "head_dropout": 0.0}
+    content["model"]["init_args"]["regularizers"] = [{"class_path": "finelab.models.regularizers.L2SP"}]
+    content["model"]["init_args"]["optimizer"] = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.001}}
+    (here / "one.yaml").write_text(yaml.safe_dump(content))
+    place = {"data_parallel_size": 2, "tensor_parallel_size": 1}
+    strategy = {"class_path": "lightning.pytorch.strategies.ModelParallelStrategy", "init_args": place}
+    content["trainer"] |= {"devices": 2, "accelerator": "cpu", "strategy": strategy}
+    content["data"]["init_args"]["batch_size"] = 4
+    (here / "two.yaml").write_text(yaml.safe_dump(content))
+    for name in ("one", "two"):
+        finished(start("fit", "-c", here / f"{name}.yaml", "--run.name", name))
+    one, two = (read_record(here / "runs" / name) for name in ("one", "two"))
+    assert (one.status, two.status, two.hardware["ranks"]) == ("finished", "finished", 2)
+    assert two.order_digest == one.order_digest and two.parameters == one.parameters
+    assert two.metrics["validation"].after == pytest.approx(one.metrics["validation"].after, rel=1e-4)
+    for name in ("adapter_model.safetensors", "head.safetensors"):
+        expected, found = (load_file(here / "runs" / run / "checkpoints" / "last" / name) for run in ("one", "two"))
+        assert expected.keys() == found.keys()
+        assert all((found[key] - value).abs().max() < 1e-5 for key, value in expected.items())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="fork")
 def test_a_run_of_forked_processes_is_kept(config, here):
     finished(
