@@ -1,5 +1,6 @@
 """That a run goes on with the data, the base and the configuration that it began with, or says what has changed."""
 
+import os
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -44,7 +45,7 @@ class Continuation(Callback):
                 finetuner(pl_module).tolerated |= set(names)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        said = {"config": self.run.config, "versions": versions()}
+        said = {"config": self.run.config, "versions": versions(), "folder": os.getcwd()}
         checkpoint[OURS] = checkpoint.get(OURS, {}) | said
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from .early_signals import ending_cleanly
 from .invocation import Invocation, read_invocation
 from .options import CHECK, DATA_REPORT, EXPORT
 from .precheck import precheck
-from .resume import check_run, held, say_unfinished
+from .resume import check_run, held, say_unfinished, started_elsewhere
 from .run_directory import is_first_rank
 
 HELP = """\
@@ -114,7 +114,12 @@ def run_command(arguments: list[str]) -> int:
         precheck(invocation)
         # torch and Lightning take seconds: only now, when nothing cheap is wrong
         with ending_cleanly():
-            return start(invocation)
+            try:
+                return start(invocation)
+            except RunFailed:
+                raise
+            except UserError as error:
+                raise UserError(f"{error}{started_elsewhere(invocation.state)}") from error
 
 
 def start(invocation: Invocation) -> int:

@@ -46,6 +46,11 @@ def precheck(invocation: Invocation) -> None:
     for key, value in invocation.options():
         check_top_level(key.split(".")[0].rstrip("+"), f"--{key}", value, "The command line")
         check_not_linked(f"--{key}", "The command line")
+        if invocation.resumed is not None and key in ("run.root", "run.name"):
+            raise UserError(
+                f"The command line sets --{key} {value}, but a run goes on in its own directory, {invocation.resumed}; "
+                "move or rename that folder, or start a new run with --ckpt_path."
+            )
         if value and CLASS_KEYS.fullmatch(key) and DOTTED.fullmatch(value):
             check_class(f"--{key}", value, "The command line", invocation.trusted)
         said.add(key)

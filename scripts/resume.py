@@ -63,6 +63,17 @@ def check_run(run: Path) -> None:
     verify(state)
 
 
+def started_elsewhere(state: Path | None) -> str:
+    """The end of a paragraph: where a run was started whose configuration names paths relative to that folder."""
+    folder = None if state is None else read_manifest(state).get("folder")
+    if not isinstance(folder, str) or Path(folder) == Path.cwd():
+        return ""
+    return (
+        f" The run was trained from the folder {folder}, and relative paths in its configuration start from where you "
+        f"are ({Path.cwd()}): go there, or give them anew."
+    )
+
+
 def state_to_start_from(value: str) -> Path:
     """The folder of ``fit --ckpt_path``.
 

@@ -132,6 +132,7 @@ def test_a_changed_configuration_is_refused_with_a_diff(cut, untouched):
     said = untouched("fit", "--resume", cut, "--model.adapter=finelab.models.adapters.BitFit")
     assert "model.init_args.adapter: peft.LoraConfig -> finelab.models.adapters.BitFit" in said
     assert "trial run" in untouched("fit", "--resume", cut, "--trainer.fast_dev_run", 1)
+    assert "goes on in its own directory" in untouched("fit", "--resume", cut, "--run.name", "new")
 
 
 def test_an_edited_config_file_is_a_changed_configuration(cut, untouched):
@@ -154,6 +155,7 @@ def test_an_allowed_change_is_written_down(cut, finelab):
     assert (config["max_epochs"], config["log_every_n_steps"], config["callbacks"]) == (3, 1, None)
 
 
+@pytest.mark.slow
 def test_a_change_stays_allowed_until_a_state_knows_of_it(cut, finelab, monkeypatch):
     """Killed between config.yaml and the next state."""
 
@@ -169,6 +171,11 @@ def test_a_change_stays_allowed_until_a_state_knows_of_it(cut, finelab, monkeypa
     assert finelab("fit", "--resume", cut, "--no-check") == 143
     assert read_record(cut).cost.steps == 3
     assert finelab("fit", "--resume", cut, "--no-check") == 143, "the state knows of it by now"
+
+
+def test_a_relative_path_from_another_folder_is_explained(made, cut, untouched):
+    said = untouched("fit", "--resume", cut, "--data.source", "./texts", "--allow-change", "data.source")
+    assert "texts" in said and f"was trained from the folder {made}" in said
 
 
 def test_other_data_are_refused(made, cut, untouched):
@@ -220,14 +227,20 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+def newest(run: Path) -> Path:
+    state = latest_state(run)
+    assert state is not None
+    return state
+
+
 REFUSED = {
     "finished": (finished, ["is finished", "nothing to go on with"]),
-    "no state": (lambda run: shutil.rmtree(latest_state(run)), ["no training state", "config.yaml --run.name NAME"]),
-    "damaged state": (lambda run: flip(latest_state(run) / TENSORS), [TENSORS, "damaged"]),
-    "damaged manifest": (lambda run: (latest_state(run) / MANIFEST).write_text("{"), [MANIFEST, "damaged"]),
-    "truncated state": (lambda run: os.truncate(latest_state(run) / TENSORS, 100), [TENSORS, "damaged"]),
+    "no state": (lambda run: shutil.rmtree(newest(run)), ["no training state", "config.yaml --run.name NAME"]),
+    "damaged state": (lambda run: flip(newest(run) / TENSORS), [TENSORS, "damaged"]),
+    "damaged manifest": (lambda run: (newest(run) / MANIFEST).write_text("{"), [MANIFEST, "damaged"]),
+    "truncated state": (lambda run: os.truncate(newest(run) / TENSORS, 100), [TENSORS, "damaged"]),
     "another format": (
-        lambda run: (latest_state(run) / MANIFEST).write_text('{"format": 99, "files": {}}'),
+        lambda run: (newest(run) / MANIFEST).write_text('{"format": 99, "files": {}}'),
         ["format '99'", "version that wrote it"],
     ),
     "no configuration": (lambda run: (run / "config.yaml").unlink(), ["is no run", "has no config.yaml"]),
@@ -316,6 +329,7 @@ def test_success_is_a_valid_record(made, here, finelab, monkeypatch, capsys):
     assert "not a valid record" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_record_that_says_something_else_is_no_success(made, here, finelab, monkeypatch, capsys):
     def interrupted_after_all(self, fit, trainer) -> None:
         fit()
