@@ -1,7 +1,6 @@
 """The best trainable weights of a run, on the disk as soon as they are seen and in the module at the end."""
 
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from .averages import as_validated
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
 from .split_evaluation import evaluate_split, logged
-from .state_io import link_or_copy
+from .state_io import link_folder
 
 
 class BestCheckpoint(Checkpoint):
@@ -114,8 +113,9 @@ class BestCheckpoint(Checkpoint):
         assert trainer.ckpt_path is not None
         kept = Path(trainer.ckpt_path) / BEST
         if trainer.is_global_zero and kept.is_dir():
-            with whole_folder(self.folder / BEST) as scratch:
-                shutil.copytree(kept, scratch, copy_function=link_or_copy, dirs_exist_ok=True)
+            size = sum(path.stat().st_size for path in kept.rglob("*"))
+            with disk_faults(self.folder / BEST, size), whole_folder(self.folder / BEST) as scratch:
+                link_folder(kept, scratch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"value": self.value, "step": self.step, "validated_step": self.validated_step}

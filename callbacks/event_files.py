@@ -18,7 +18,7 @@ def cut_back(directory: Path, sizes: Mapping[str, int]) -> None:
     To be called before a new one is opened: the points are then written again, each once.
     """
     for path in directory.glob(PATTERN):
-        if path.name not in sizes:
+        if path.name not in sizes or path.is_symlink():  # nothing is cut behind a link
             path.unlink()
         elif path.stat().st_size > sizes[path.name]:
             os.truncate(path, sizes[path.name])

@@ -11,12 +11,15 @@ from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.utilities import rank_zero_warn
 
 from ..contracts.disk import disk_faults
+from ..contracts.errors import UserError
 from ..contracts.files import remove_folder, whole_folder
 from ..contracts.state_folder import BEST, TENSORS, verify, write_manifest
 from .state_file import StateFile, read_state, state_file
 
 OURS = "finelab"
 """Key of a checkpoint: what its manifest says beyond the files."""
+LIGHTNINGS = {"pytorch-lightning_version", "state_dict", "loops"}
+"""What Lightning reads of every checkpoint."""
 NO_LINKS = (errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS)
 """What a file system says that has no hard links, or no more of them."""
 
@@ -60,7 +63,13 @@ class StateIO(CheckpointIO):
         UserError: it is no checkpoint of finelab, or a damaged one.
         """
         manifest = verify(Path(path))
-        return read_state(Path(path) / TENSORS) | {OURS: manifest}
+        found = read_state(Path(path) / TENSORS)
+        if missing := sorted(LIGHTNINGS - found.keys()):
+            raise UserError(
+                f"{Path(path) / TENSORS} is no training state of a run: it lacks {', '.join(missing)}. Go on from "
+                "another one with --ckpt_path."
+            )
+        return found | {OURS: manifest}
 
     def remove_checkpoint(self, path: _PATH) -> None:
         """What cannot be taken away is no reason to end a run whose newer state is safe."""
@@ -72,7 +81,7 @@ class StateIO(CheckpointIO):
 
 def link_folder(source: Path, target: Path) -> None:
     """Files of a checkpoint are replaced, never written into, so that a link keeps what it was made of."""
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     for path in sorted(source.rglob("*")):
         place = target / path.relative_to(source)
         place.mkdir() if path.is_dir() else link_or_copy(path, place)

@@ -103,7 +103,9 @@ def verify(folder: Path) -> dict[str, Any]:
         UserError: a file is missing, is another one, or lies elsewhere.
     """
     manifest = read_manifest(folder)
-    for name, expected in {TENSORS: None, **manifest["files"]}.items():
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    unlisted = dict.fromkeys(sorted(present - {MANIFEST}))
+    for name, expected in {**unlisted, TENSORS: None, **manifest["files"]}.items():
         if fault := fault_of(folder, name, expected):
             raise UserError(
                 f"{folder / name} {fault}: the training state is damaged or was changed, and was not loaded. Copy it "

@@ -96,6 +96,11 @@ class FitRun:
                 f"training state ({state}); try the configuration without it."
             )
         stored, resumed = read_manifest(state), self.invocation.resumed
+        if missing := [key for key in ("config", "events") if not isinstance(stored.get(key), dict)]:
+            raise UserError(
+                f"{state} does not say what its run was (its manifest lacks {' and '.join(missing)}), so that it was "
+                "not written by finelab fit; go on from a training state of a run."
+            )
         found = [change for change in changes(stored["config"], config) if change.changes_numbers]
         allowed = [*self.invocation.allowed]
         if resumed is not None:  # a change that was allowed before the run was killed, and before its next state

@@ -39,6 +39,7 @@ def tree(step):
         "global_step": step,
         "state_dict": {"w": weights, "b": weights[:3].bfloat16()},
         "loops": {},
+        "pytorch-lightning_version": "2",
         "finelab": said,
     }
 
@@ -470,3 +471,31 @@ def test_nothing_is_swept_behind_a_link(run, tmp_path):
     with pytest.raises(UserError, match="is a link to"):
         sweep(run.folder)
     assert (tmp_path / "elsewhere" / ".best.part-12345678").exists()
+
+
+def test_a_file_that_the_manifest_does_not_list(run, tmp_path):
+    best = run.folder / "checkpoints" / state_name(1) / "best"
+    (best / "adapter_model.bin").write_bytes(b"pickle")
+    with pytest.raises(UserError, match="adapter_model.bin is not the file that was written"):
+        run.load()
+    (best / "adapter_model.bin").unlink()
+    (tmp_path / "secret").write_text("x")
+    (best / "secret").symlink_to(tmp_path / "secret")
+    with pytest.raises(UserError, match="secret is a link"):
+        run.load()
+
+
+def test_an_event_file_that_is_a_link_is_not_cut_behind_it(tmp_path):
+    from finelab.callbacks.event_files import cut_back
+
+    (tmp_path / "kept").write_text("of somebody else")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "events.out.tfevents.1").symlink_to(tmp_path / "kept")
+    cut_back(tmp_path / "run", {"events.out.tfevents.1": 0, "../kept": 0})
+    assert (tmp_path / "kept").read_text() == "of somebody else"
+
+
+def test_a_tree_that_is_no_checkpoint(run):
+    run.io.save_checkpoint({"global_step": 2}, run.folder / "checkpoints" / state_name(2))
+    with pytest.raises(UserError, match="lacks loops, pytorch-lightning_version, state_dict"):
+        run.load()

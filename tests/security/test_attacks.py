@@ -208,9 +208,10 @@ def a_class_in_the_configuration_of_a_run_to_predict(world):
     return tampered(world, "class_path: finelab.data.TextDataModule", "class_path: os.system", "predict")
 
 
-@refused("not allowed|belongs to predict")
+@refused("not allowed")
 def a_class_in_the_configuration_of_a_run_to_resume(world):
     (world.run / "record.json").unlink()
+    state(world, b"")
     file = world.run / "config.yaml"
     file.write_text(file.read_text().replace(ADAPTER, f"class_path: {world.module}.Canary"))
     return ["fit", "--resume", world.run]
@@ -287,23 +288,58 @@ def chat(world, template: dict, adapter: dict) -> Words:
     return ["fit", "-c", world.here / "chat.yaml"]
 
 
-@refused("is no training state|pickles|no key 'ckpt_path'")
+@refused("is no training state|pickles")
 def a_pickle_as_a_training_state(world):
     return fit(world, "", "", "--ckpt_path", world.torch_bomb(world.here / "last.ckpt"))
 
 
-@refused("cannot be read as a training state|no key 'ckpt_path'")
-def a_pickle_inside_a_training_state(world):
+def state(world, content: bytes, **said) -> Path:
+    """A training state of the run that whoever made it has sealed."""
     from finelab.contracts.state_folder import TENSORS, write_manifest
 
-    folder = world.here / "state-00000001"
+    folder = world.run / "checkpoints" / "state-00000001"
     folder.mkdir()
-    (folder / TENSORS).write_bytes(world.bomb)
-    write_manifest(folder, {"step": 1})
-    return fit(world, "", "", "--ckpt_path", folder)
+    (folder / TENSORS).write_bytes(content)
+    write_manifest(folder, {"step": 1, **said})
+    return folder
 
 
-@refused("has no training state|belongs to predict")
+def configured(world) -> dict:
+    return {"config": yaml.safe_load((world.run / "config.yaml").read_text()), "events": {}}
+
+
+def start(world, folder) -> Words:
+    return ["fit", "-c", world.run / "config.yaml", "--run.root", "new", "--run.name", "x", "--ckpt_path", folder]
+
+
+@refused("cannot be read as a training state")
+def a_pickle_inside_a_training_state(world):
+    return start(world, state(world, world.bomb, **configured(world)))
+
+
+@refused("is no training state of a run")
+def a_training_state_of_something_else(world):
+    from finelab.callbacks.state_file import write_state
+
+    write_state({"global_step": 1, "_instantiator": f"{world.module}.boom"}, world.here / "made")
+    return start(world, state(world, (world.here / "made").read_bytes(), **configured(world)))
+
+
+@refused("does not say what its run was")
+def a_training_state_without_a_configuration(world):
+    return start(world, state(world, world.bomb))
+
+
+@refused("not allowed")
+def a_class_in_the_configuration_of_a_training_state(world):
+    (world.run / "record.json").unlink()
+    said = json.loads(json.dumps(configured(world)).replace("peft.LoraConfig", f"{world.module}.Canary"))
+    state(world, world.bomb, **said)
+    tampered(world, ADAPTER, f"class_path: {world.module}.Canary")
+    return ["fit", "--resume", world.run]
+
+
+@refused("has no training state")
 def a_run_with_only_a_pickle_to_resume(world):
     shutil.rmtree(world.run / "checkpoints")
     (world.run / "checkpoints").mkdir()
@@ -612,7 +648,7 @@ def a_manifest_of_nested_lists(world):
     return ["test", "--run", world.run]
 
 
-@refused("is a link to|belongs to predict")
+@refused("is a link to")
 def checkpoints_behind_a_link_to_resume(world):
     (world.run / "record.json").unlink()
     (world.run / "checkpoints").rename(world.here / "elsewhere")
