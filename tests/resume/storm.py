@@ -28,6 +28,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 import finelab.callbacks.state_io as state_io
 import finelab.scripts.lightning_cli as command_line
+from finelab.contracts.errors import UserError
 from finelab.contracts.record import read_record
 from finelab.contracts.state_folder import latest_state
 from finelab.scripts.cli import main
@@ -267,6 +268,8 @@ class Storm:
             if code == 0:
                 break
             fate.kills[plan.kind] = fate.kills.get(plan.kind, 0) + 1
+            if is_finished(run):  # killed between its record and its end
+                break
         fate.differs = self.differences(run)
         fate.seconds = time.monotonic() - begun
         if not fate.differs:
@@ -296,6 +299,12 @@ class Storm:
         if record.status != "finished" or record.metrics != whole.metrics:
             found.append("record")
         return found
+
+
+def is_finished(run: Path) -> bool:
+    with contextlib.suppress(UserError):
+        return read_record(run).status == "finished"
+    return False
 
 
 def alike(one: Any, other: Any) -> bool:
