@@ -10,31 +10,25 @@ the next ones. So that a kill costs a second, a parent that has imported everyth
 import argparse
 import contextlib
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lives import FINAL, Plan, fresh_life, life
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.util import tensor_util
 
-import finelab.callbacks.state_io as state_io
-import finelab.scripts.lightning_cli as command_line
 from finelab.contracts.errors import UserError
 from finelab.contracts.record import read_record
 from finelab.contracts.state_folder import latest_state
-from finelab.scripts.cli import main
 
-FINAL = "final.pt"
-ROWS, PATIENCE = 70, 120
+ROWS = 70
 WORDS = ("red", "green", "old", "river", "stone", "paper", "bird", "works", "sings", "falls", "never", "often", "here")
 
 CONFIG: dict[str, Any] = {
@@ -83,136 +77,6 @@ def write_rows(folder: Path) -> None:
         labels = [draw.choice("xyz") if i > 2 else "xyz"[i] for i in range(rows)]
         lines = [json.dumps({"text": f"{text} {i}", "label": labels[i]}) for i, text in enumerate(texts)]
         (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When a life ends: after some seconds, at a moment of training, or at a call of the file system in a save.
-
-    Args:
-        kind: clock, moment, save, or none: it is let live.
-        at: seconds, or the number of the moment or call.
-        workers_too: the loader's workers die with it, as in a container; else they notice by themselves.
-    """
-
-    kind: str = "none"
-    at: float = 0
-    workers_too: bool = True
-
-
-class Moments(Callback):
-    """What a run consumed, by way of the states it went on from; and an end at a given moment."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan, self.moments = plan, 0
-        self.ids: list[list[int]] = []
-        self.losses: list[float] = []
-
-    def _pass(self, *_: object) -> None:
-        self.moments += 1
-        if self.plan.kind == "moment" and self.moments == self.plan.at:
-            die()
-
-    on_train_batch_start = on_before_backward = on_after_backward = on_before_optimizer_step = _pass
-    on_validation_start = on_validation_batch_start = on_validation_end = _pass
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        self._pass()
-        self.ids.append(batch["sample_id"].tolist())
-        if trainer.global_step > len(self.losses):
-            self.losses.append(trainer.callback_metrics["train/loss"].item())
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Before the best weights are put back for the last evaluation."""
-        trained = {name: p.detach().clone() for name, p in pl_module.named_parameters() if p.requires_grad}
-        moments = trainer.optimizers[0].state_dict()["state"]
-        left = {"weights": trained, "moments": moments, "ids": self.ids, "losses": self.losses}
-        torch.save(left, Path(str(trainer.loggers[0].log_dir or trainer.default_root_dir)) / FINAL)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"ids": list(self.ids), "losses": list(self.losses)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.ids, self.losses = list(state_dict["ids"]), list(state_dict["losses"])
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def arm(plan: Plan) -> None:
-    """Adds the moments to the callbacks of this process, and an end in a save."""
-    whole = command_line.standard_callbacks
-
-    def with_moments(run: Any, own: Sequence[Callback] = ()) -> list[Callback]:
-        return whole(run, [Moments(plan), *own])
-
-    command_line.standard_callbacks = with_moments
-    if plan.kind != "save":
-        return
-    calls, saving = [0], [False]
-    save = state_io.StateIO.save_checkpoint
-
-    def watched(self: Any, *arguments: Any, **options: Any) -> None:
-        saving[0] = True
-        try:
-            save(self, *arguments, **options)
-        finally:
-            saving[0] = False
-
-    def count(event: str, arguments: tuple[Any, ...]) -> None:
-        if saving[0] and (event == "open" or event.startswith(("os.", "shutil."))):
-            calls[0] += 1
-            if calls[0] == plan.at:
-                die()
-
-    state_io.StateIO.save_checkpoint = watched
-    sys.addaudithook(count)
-
-
-def life(words: list[str], plan: Plan, log: Path) -> int:
-    """One process from its start to its end; -9 where it was killed."""
-    pid = os.fork()
-    if pid == 0:
-        os.setsid()
-        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        code = 70
-        try:
-            arm(plan)
-            code = main(words)
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    return ended(pid, plan)
-
-
-def fresh_life(words: list[str], plan: Plan, log: Path) -> int:
-    command = [sys.executable, __file__, "--life", json.dumps(words), "--plan", json.dumps(asdict(plan))]
-    with log.open("a") as out:
-        child = subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
-    return ended(child.pid, plan)
-
-
-def ended(pid: int, plan: Plan) -> int:
-    limit = time.monotonic() + (plan.at if plan.kind == "clock" else PATIENCE)
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            break
-        if time.monotonic() > limit:
-            os.kill(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
-            break
-        time.sleep(0.002)
-    code = os.waitstatus_to_exitcode(status)
-    if code == -9 and plan.workers_too:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-    return code
 
 
 @dataclass
@@ -298,7 +162,20 @@ class Storm:
         whole, record = read_record(self.place / "runs" / "whole"), read_record(run)
         if record.status != "finished" or record.metrics != whole.metrics:
             found.append("record")
-        return found
+        curves, own = points(self.place / "runs" / "whole"), points(run)
+        return found + sorted(tag for tag in curves.keys() | own.keys() if curves.get(tag) != own.get(tag))
+
+
+def points(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """Every point of the curves that training and validation draw, in the order of the files: a doubled one counts."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for file in sorted(run.glob("events.out.tfevents.*")):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.tag.startswith(("train/", "reg/", "grad/", "val/")):
+                    number = tensor_util.make_ndarray(value.tensor).item()
+                    found.setdefault(value.tag, []).append((event.step, number))
+    return found
 
 
 def is_finished(run: Path) -> bool:
@@ -336,11 +213,6 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0, help="seed of the first run")
     parser.add_argument("--kills", type=int, default=4, help="most kills of one run")
     parser.add_argument("--fresh", action="store_true", help="a new interpreter for every life")
-    parser.add_argument("--life", type=json.loads, help=argparse.SUPPRESS)
-    parser.add_argument("--plan", type=json.loads, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    if given.life is not None:
-        arm(Plan(**given.plan))
-        sys.exit(main(given.life))
     sys.exit(storm(given))
