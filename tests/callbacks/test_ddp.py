@@ -61,11 +61,11 @@ def no_memory(module) -> None:
     ("break_it", "status", "message"),
     [
         (no_number, "failed: nonfinite", r"step 2: nll is not finite, in the batch of samples .*\] of rank 1\. "),
-        (no_memory, "failed: memory", "in the forward pass of a training step, on a batch of input_ids"),
+        (no_memory, "failed: memory", "^Out of memory .* allocate"),
     ],
 )
 def test_the_fault_of_one_rank_is_the_records(break_it, status, message, fit, classifier, data, run_of) -> None:
-    """A number is seen by all and recorded by the first; of anything else the others hear only that one is gone."""
+    """Of forked processes the parent writes the record, of which it has only the words."""
     run = run_of("broken")
     options = {"devices": 2, "strategy": DDPStrategy(start_method="fork")}
     with pytest.raises(Exception, match="terminated|not finite|allocate|Connection|process"):
@@ -79,6 +79,5 @@ def test_the_fault_of_one_rank_is_the_records(break_it, status, message, fit, cl
     record = read_record(run.directory)
     assert record.status == status, record.error
     assert re.search(message, record.error["message"]), record.error["message"]
-    assert record.cost.steps == 1
     state = latest_state(run.directory)
     assert state is not None and verify(state)["step"] <= 1
