@@ -120,9 +120,10 @@ def test_a_signal_to_either_rank_stops_both(rank, config, here):
     two = ("--trainer.devices", 2, "--trainer.strategy", "ddp")
     process = start("fit", "-c", file, "--run.name", "one", *options, *two)
     best = here / "runs" / "one" / "checkpoints" / "best"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not best.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    assert best.exists()
     (child,) = map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split())
     os.kill((process.pid, child)[rank], signal.SIGTERM)
     out, err = process.communicate(timeout=60)
