@@ -190,11 +190,10 @@ def _facts(record: Record) -> Table:
     grid.add_row("trained", trained_share(record.parameters["trainable"], record.parameters["total"]))
     grid.add_row("adapter", statement(record.adapter))
     cost = record.cost
+    sessions = f", over {len(record.resumed) + 1} sessions" if record.resumed else ""
     apart = max(cost.total_seconds - cost.training_seconds, 0.0)
-    grid.add_row(
-        "time",
-        f"{duration(cost.training_seconds)} training, {duration(apart)} evaluation and set-up; {cost.steps:,} steps",
-    )
+    seconds = f"{duration(cost.training_seconds)} training, {duration(apart)} evaluation and set-up"
+    grid.add_row("time", f"{seconds}; {cost.steps:,} steps{sessions}")
     grid.add_row("speed", _speed(cost))
     if consumed := record.data.get("consumed"):
         grid.add_row("sources", "; ".join(_consumed(name, own) for name, own in consumed.items()))

@@ -59,7 +59,8 @@ class Best:
 
 @dataclass(frozen=True)
 class Cost:
-    """What the run took, evaluation apart from training.
+    """What the run took, evaluation apart from training; over all sessions of a run that was resumed, but for what was
+    lost between a training state and the end of its session.
 
     Args:
         total_seconds: from the start of fit to the record.

@@ -24,7 +24,7 @@ from finelab import callbacks, models
 from finelab.callbacks.standard import standard_callbacks, state_io
 from finelab.contracts.record import read_record
 from finelab.contracts.run import Run
-from finelab.contracts.run_config import RunConfig
+from finelab.contracts.run_config import CONFIG_FILE, RunConfig
 from finelab.contracts.seeds import Seeds
 from finelab.contracts.state_folder import latest_state, sweep
 from finelab.data import Classification, MixtureDataModule, StreamingTextDataModule, TextDataModule
@@ -199,8 +199,10 @@ class Case:
         }
         return models.SequenceClassifier("tiny://bert", labels=["no", "yes"], **(settings | self.module))
 
-    def session(self, name: str, stop: Stop | None = None) -> tuple[Watch, models.SequenceClassifier]:
-        """One process's part of a run: from the run's newest state where it has one.
+    def session(
+        self, name: str, stop: Stop | None = None, state: Path | None = None
+    ) -> tuple[Watch, models.SequenceClassifier]:
+        """One process's part of a run: from the run's newest state where it has one, or from another run's.
 
         Raises:
             SystemExit: it was interrupted.
@@ -209,14 +211,14 @@ class Case:
         directory = self.folder / name
         directory.mkdir(exist_ok=True)
         sweep(directory)
-        state = latest_state(directory)
+        state = state or latest_state(directory)
         config = {
             "monitor": "val/nll",
             "trainer": {"max_epochs": 2},
             "run": {"save_minutes": None, "save_steps": self.save_steps},
         }
         run = Run(directory, config, ("finelab", "fit"), self.evaluate_test, Seeds(), state)
-        if state is None:
+        if not (directory / CONFIG_FILE).exists():
             RunConfig.of_new_run(("finelab", "fit"), config).write(directory)
         watch = Watch()
         settings = {"max_epochs": 2, "accumulate_grad_batches": 3, "log_every_n_steps": 2, "gradient_clip_val": 1.0}

@@ -6,9 +6,12 @@ the record but its times, every point of TensorBoard, and the bytes of the check
 
 import logging
 
+import lightning as L
 import pytest
 
-from .stopped_runs import Case, Outcome, Stop, compare
+from finelab.contracts.state_folder import latest_state
+
+from .stopped_runs import Case, Killed, Outcome, Stop, compare, differ
 
 BATCHES = 13  # of an epoch: four windows of three, and one of one
 MOMENTS = {
@@ -83,6 +86,24 @@ def test_a_stopped_run_is_the_run_without_a_stop(moment, reference) -> None:
     case, expected = reference
     found = case.stopped(moment.replace(" ", "-"), *fresh(MOMENTS[moment]))
     compare(expected, found)
+
+
+def test_another_run_may_start_from_a_state(reference) -> None:
+    case, expected = reference
+    L.seed_everything(7, verbose=False)
+    with pytest.raises(Killed):
+        case.session("left", Stop("on_train_batch_end", 14, kills=True))
+    state = latest_state(case.folder / "left")
+    assert state is not None and state.name == "state-00000004"
+    watch, _ = case.session("branched", state=state)
+    found = Outcome.of(case.folder / "branched", [watch])
+    differ({step: seen for step, seen in expected.steps.items() if step > 4}, found.steps, "steps")
+    differ(expected.files, found.files, "files")
+    differ(expected.predictions["test-after.parquet"], found.predictions["test-after.parquet"], "predictions")
+    assert found.record["history"] == expected.record["history"]
+    assert found.record["order_digest"] == expected.record["order_digest"]
+    assert found.texts["config/text_summary"] == 1, "a directory of its own has texts of its own"
+    assert latest_state(case.folder / "left") == state, "what another run may still need"
 
 
 @pytest.mark.slow
