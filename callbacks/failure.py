@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ..contracts.disk import NO_RIGHT, NO_SPACE, DiskError, errno_in, free_space
 from ..contracts.errors import UserError
