@@ -4,6 +4,8 @@ import fcntl
 import os
 import socket
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +19,7 @@ LAST_BREATH = 10.0
 class RunLock:
     """A lock that the kernel takes back when its holder dies, however that happens.
 
-    The file stays; it names the holder while there is one.
+    The file stays; it names the holder while there is one. A file system that has no locks is told of, and trained on.
 
     Args:
         run: the run's directory; it exists.
@@ -37,12 +39,19 @@ class RunLock:
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}), so that nothing can train there.") from error
-        if not _locked(handle, self.patience):
-            holder = _holder(handle)
-            os.close(handle)
-            raise UserError(
-                f"{self.run} is being written by another process ({holder}), and two never write one run. Wait for it, "
-                "or stop it: after SIGTERM it saves and ends."
+        try:
+            if not _locked(handle, self.patience):
+                holder = _holder(handle)
+                os.close(handle)
+                raise UserError(
+                    f"{self.run} is being written by another process ({holder}), and two never write one run. Wait for "
+                    "it, or stop it: after SIGTERM it saves and ends."
+                )
+        except OSError as error:
+            warnings.warn(
+                f"{path} could not be locked ({error.strerror}): nothing keeps a second process from writing this run, "
+                "so start none. Where that matters, set run.root to a folder of a file system that has locks.",
+                stacklevel=2,
             )
         os.truncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()} {socket.gethostname()}\n".encode(), 0)
@@ -53,7 +62,8 @@ class RunLock:
         if self._handle is None:
             return
         os.truncate(self._handle, 0)
-        fcntl.flock(self._handle, fcntl.LOCK_UN)  # at once, also where a worker process still has a copy
+        with suppress(OSError):  # where there are no locks; it was said at the start
+            fcntl.flock(self._handle, fcntl.LOCK_UN)  # at once, also where a worker process still has a copy
         os.close(self._handle)
         self._handle = None
 
@@ -68,23 +78,30 @@ class RunLock:
 
 
 def is_locked(run: Path) -> bool:
-    """Whether some process is training in that directory right now; nothing is written."""
+    """Whether some process is training in that directory right now, by its file where there are no locks; nothing is
+    written."""
     try:
         handle = os.open(run / LOCK_FILE, os.O_RDONLY)
     except OSError:
         return False
     try:
-        return not _locked(handle, 0)
+        return not _locked(handle, 0, fcntl.LOCK_SH)  # on NFS another lock takes the right to write
+    except OSError:
+        return bool(_read(handle)) and _holder_lives(handle)
     finally:
         os.close(handle)
 
 
-def _locked(handle: int, patience: float) -> bool:
-    """Waits only for the remains of a holder that is gone."""
+def _locked(handle: int, patience: float, kind: int = fcntl.LOCK_EX) -> bool:
+    """Waits only for the remains of a holder that is gone.
+
+    Raises:
+        OSError: the file system has no locks.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if _holder_lives(handle) or time.monotonic() >= deadline:
                 return False

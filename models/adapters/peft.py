@@ -155,7 +155,8 @@ class Peft(Adapter):
 
     def save(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
-        model.save_pretrained(str(folder), save_embedding_layers="auto" if grown_vocabulary(model) else False)
+        with sets_in_order(*model.peft_config.values()):
+            model.save_pretrained(str(folder), save_embedding_layers="auto" if grown_vocabulary(model) else False)
 
     def load(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)
@@ -207,6 +208,20 @@ class Peft(Adapter):
                     f"{folder} was written by another adapter: its {key} is {shortened(stored[key])} and this "
                     f"one's is {shortened(wanted[key])}. Load it with the config.yaml of its own run."
                 )
+
+
+@contextmanager
+def sets_in_order(*configs: PeftConfig) -> Iterator[None]:
+    """Equal runs write equal bytes: PEFT writes a set as it is iterated, which depends on the process's hash seed."""
+    found = [(vars(config), name, value) for config in configs for name, value in vars(config).items()]
+    sets = [(values, name, value) for values, name, value in found if isinstance(value, set)]
+    for values, name, value in sets:
+        values[name] = sorted(value)
+    try:
+        yield
+    finally:
+        for values, name, value in sets:
+            values[name] = value
 
 
 def grown_vocabulary(model: PeftModel) -> bool:

@@ -30,7 +30,7 @@ from .lora_residual import (
     take_start,
 )
 from .monteclora import Monteclora
-from .peft import Peft, require_all, task_of
+from .peft import Peft, require_all, sets_in_order, task_of
 from .velora import projections, take_projections
 
 RESIDUAL = ("pissa", "olora", "corda", "lora_ga")
@@ -149,7 +149,8 @@ class PeftLora(Peft):
             save_file(joined(load_file(file), self.start), file, metadata={"format": "pt"})
             config = self.kept(model)
             config.inference_mode = True
-            config.save_pretrained(str(folder))
+            with sets_in_order(config):
+                config.save_pretrained(str(folder))
 
     def load(self, model: nn.Module, folder: Path) -> None:
         assert isinstance(model, PeftModel)

@@ -1,5 +1,7 @@
 """A lock that dies with its holder, and says who holds it."""
 
+import errno
+import fcntl
 import os
 import signal
 import sys
@@ -85,3 +87,19 @@ def test_a_worker_that_lives_on_does_not_keep_what_was_released(tmp_path):
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="gone/.lock cannot be written"):
         RunLock(tmp_path / "gone").acquire()
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS], ids=errno.errorcode.get)
+def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, code):
+    """A network mount without a lock service, and some file systems in user space."""
+
+    def refuse(handle, kind):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    lock = RunLock(tmp_path)
+    with pytest.warns(UserWarning, match=r"\.lock could not be locked .* set run\.root"):
+        lock.acquire()
+    assert is_locked(tmp_path), "by what its file says"
+    lock.release()
+    assert not is_locked(tmp_path) and (tmp_path / LOCK_FILE).read_text() == ""

@@ -4,6 +4,7 @@ Compared is the base loaded a second time, untouched by PEFT.
 """
 
 import functools
+import json
 
 import pytest
 import torch
@@ -182,6 +183,17 @@ def test_a_folder_that_lacks_trained_weights_is_refused(tmp_path, name):
         with pytest.raises(UserError, match=f"lacks {missing} of the 4 tensors"):
             module.adapter.load(module.adapted, tmp_path)
     assert torch.equal(outputs(CAUSAL, module.adapted), before)
+
+
+@pytest.mark.parametrize("start", [True, "pissa"], ids=str)
+def test_what_peft_holds_as_a_set_is_written_in_order(tmp_path, start):
+    """Equal runs write equal bytes: a set is iterated by the process's hash seed."""
+    names = ["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]
+    module = CAUSAL.module(LoraConfig(target_modules=names, init_lora_weights=start))
+    module.configure_model()
+    module.adapter.save(module.adapted, tmp_path)
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["target_modules"] == names
+    assert module.adapted.active_peft_config.target_modules == set(names), "as it was"
 
 
 def test_the_bases_own_embedding_is_not_saved(tmp_path):
