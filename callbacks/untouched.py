@@ -89,7 +89,7 @@ class Memory:
             return [value.__self__]
         elif isinstance(value, partial):
             return [value.func, value.args, value.keywords]
-        elif isinstance(value, nn.Module) or is_open(value):
+        elif isinstance(value, nn.Module | Optimizer) or is_open(value):
             return [vars(value)]
         return []
 

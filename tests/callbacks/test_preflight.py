@@ -182,6 +182,35 @@ def test_the_first_steps_leave_no_trace(names, fit, source, tmp_path) -> None:
     assert all(equal(one, other) for one, other in zip(without[2:], with_steps[2:], strict=True))
 
 
+class Lookahead(torch.optim.Optimizer):
+    """An optimizer around one of torch's (Zhang et al. 2019, arXiv 1907.08610), which keeps its moments for itself."""
+
+    def __init__(self, params, lr: float = 1e-2, every: int = 2) -> None:
+        super().__init__(params, {"lr": lr})
+        self.inner, self.every, self.taken = torch.optim.AdamW(self.param_groups, lr=lr), every, 0
+        self.slow = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = self.inner.step(closure)
+        self.taken += 1
+        if self.taken % self.every == 0:
+            for p, slow in zip((p for group in self.param_groups for p in group["params"]), self.slow, strict=True):
+                p.copy_(slow.lerp_(p, 0.5))
+        return loss
+
+
+def test_an_optimizer_inside_another_is_put_back_too(fit, source, tmp_path) -> None:
+    ends = []
+    for rehearse in (False, True):
+        L.seed_everything(3, verbose=False)
+        tuner = module(optimizer=Lookahead)
+        trainer = fit(tuner, source(), [Preflight({}, tmp_path, rehearse)], max_epochs=1)
+        inner = trainer.optimizers[0].inner
+        ends.append([inner.state_dict(), {name: p.detach().clone() for name, p in tuner.named_parameters()}])
+    assert equal(*ends)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", [row for row in ROWS if row.adapter is Full], ids=lambda row: row.name)
 def test_the_same_where_all_weights_train(row, fit, source, tmp_path) -> None:
