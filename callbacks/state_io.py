@@ -14,6 +14,7 @@ from ..contracts.disk import disk_faults
 from ..contracts.errors import UserError
 from ..contracts.files import remove_folder, whole_folder
 from ..contracts.state_folder import BEST, TENSORS, verify, write_manifest
+from ..models.checkpoint_folder import stored_manifest
 from .state_file import StateFile, read_state, state_file
 
 OURS = "finelab"
@@ -53,8 +54,17 @@ class StateIO(CheckpointIO):
         written = state.write(scratch / TENSORS)
         if self.best is not None and self.best.is_dir():
             link_folder(self.best, scratch / BEST)
-        if write_manifest(scratch, said)[TENSORS] != written:
+        if write_manifest(scratch, said, self._known(scratch))[TENSORS] != written:
             raise OSError(errno.EIO, "what was read back is not what was written", str(scratch / TENSORS))
+
+    def _known(self, scratch: Path) -> dict[str, str]:
+        """Digests of the best weights that are the very files whose digests their own manifest has."""
+        if self.best is None or not self.best.is_dir():
+            return {}
+        digests, inner = stored_manifest(self.best)["files"], scratch / BEST
+        names = [path.relative_to(inner).as_posix() for path in inner.rglob("*.safetensors")]
+        linked = [name for name in names if name in digests and (inner / name).samefile(self.best / name)]
+        return {f"{BEST}/{name}": digests[name] for name in linked}
 
     def load_checkpoint(
         self, path: _PATH, map_location: Any | None = None, weights_only: bool | None = None

@@ -21,6 +21,10 @@ from .random_states import random_states, restore_random_states
 from .state_io import OURS
 
 Canonical = Callable[[dict[str, Any]], dict[str, Any]]
+SHORT = 1.0
+"""Seconds; a save that took less is made whenever it falls due."""
+APART = 20
+"""Times the duration of the last save that pass before the next one: at most a twentieth of the time goes to saves."""
 
 
 class TrainingState(Callback):
@@ -30,8 +34,10 @@ class TrainingState(Callback):
     has seen the next batch. A state that falls due inside an accumulation window waits for its end.
 
     Saved are the start, what follows a validation, in between by steps and minutes, and what the evaluation at the end
-    needs. Only the newest state is kept; the one before goes when the new one has been read back, and the last one
-    when the run has its record.
+    needs. Where the last save took a second or more, a state that a validation or the minutes ask for waits until 20
+    times that duration has passed, so that saves take at most 5 % of the time; a state by steps, on a signal or at the
+    end never waits. Only the newest state is kept; the one before goes when the new one has been read back, and the
+    last one when the run has its record.
 
     Args:
         directory: the run's.
@@ -57,7 +63,7 @@ class TrainingState(Callback):
         self._metrics: dict[str, Any] = {}
         self._stops = self._swapped = False
         self._resumed_at = -1
-        self._saved_step, self._saved_at, self._validated = -1, time.monotonic(), False
+        self._saved_step, self._saved_at, self._save_seconds, self._validated = -1, time.monotonic(), 0.0, False
 
     # ---- the moments
 
@@ -131,11 +137,13 @@ class TrainingState(Callback):
     def _is_due(self, trainer: Trainer) -> bool:
         if trainer.global_step == self._saved_step:
             return False
-        late = self.minutes is not None and time.monotonic() - self._saved_at >= 60 * self.minutes
-        if trainer.world_size > 1:
+        passed = time.monotonic() - self._saved_at
+        late = self._validated or (self.minutes is not None and passed >= 60 * self.minutes)
+        late = late and (self._save_seconds < SHORT or passed >= APART * self._save_seconds)
+        if trainer.world_size > 1:  # each rank has its own clock
             late = trainer.strategy.broadcast(late)
         counted = self.steps is not None and trainer.global_step - self._saved_step >= self.steps
-        return self._saved_step < 0 or self._validated or counted or late
+        return self._saved_step < 0 or counted or late
 
     # ---- saving
 
@@ -143,6 +151,7 @@ class TrainingState(Callback):
         """Write the state at this boundary, then take away the older ones."""
         if trial_batches(trainer) or is_sharded(trainer.lightning_module):
             return
+        began = time.monotonic()
         target = self.directory / CHECKPOINTS / state_name(trainer.global_step)
         former = states(self.directory)
         self._canonical, self._stops = canonical, trainer.should_stop
@@ -156,6 +165,7 @@ class TrainingState(Callback):
                 if old != target:
                     trainer.strategy.checkpoint_io.remove_checkpoint(old)
         self._saved_step, self._saved_at, self._validated = trainer.global_step, time.monotonic(), False
+        self._save_seconds = self._saved_at - began
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._canonical is not None:

@@ -42,10 +42,16 @@ def latest_state(run: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> dict[str, str]:
-    """To be called last: the digest of every other file is among what is written, and is given back."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+def write_manifest(folder: Path, content: dict[str, Any], known: dict[str, str] | None = None) -> dict[str, str]:
+    """To be called last: the digest of every other file is among what is written, and is given back.
+
+    Args:
+        folder: of the training state.
+        content: what else is to be said.
+        known: digests of files that need not be read again.
+    """
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = {name: (known or {}).get(name) or file_digest(path) for name, path in paths.items()}
     whole = {"format": FORMAT, **content, "files": files}
     text = json.dumps({**whole, SEAL: sealed(whole)}, indent=1)
     write_through(folder / MANIFEST, [text.encode()])

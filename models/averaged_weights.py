@@ -18,14 +18,13 @@ def trained_weights(checkpoint: dict[str, Any]) -> dict[str, Tensor]:
 def keep_only(checkpoint: dict[str, Any], kept: Collection[str]) -> None:
     """Leave out of a checkpoint what the base has; of an average also keep what rounding has moved away from it."""
     weights, trained = checkpoint["state_dict"], trained_weights(checkpoint)
-    moved = {name for name, x in weights.items() if x is not trained[name] and not same(x, trained[name])}
-    checkpoint["state_dict"] = {name: x for name, x in weights.items() if name in kept or name in moved}
+    checkpoint["state_dict"] = {name: x for name, x in weights.items() if name in kept or not same(x, trained[name])}
     if TRAINED in checkpoint:
         checkpoint[TRAINED] = {name: x for name, x in trained.items() if name in kept}
 
 
 def same(one: Tensor, other: Tensor) -> bool:
-    return torch.equal(one.cpu(), other.cpu())
+    return one is other or torch.equal(one, other.to(one.device))
 
 
 def complete(checkpoint: dict[str, Any], own: dict[str, Tensor]) -> None:

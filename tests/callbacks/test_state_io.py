@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from finelab.callbacks.state_io import StateIO
+from finelab.contracts import state_folder
 from finelab.contracts.disk import DiskError
 from finelab.contracts.errors import UserError
 from finelab.contracts.files import whole_folder, write_through
@@ -53,8 +54,9 @@ class Run:
 
     def improve(self, content: str) -> None:
         with whole_folder(self.folder / "checkpoints" / "best") as scratch:
-            write_through(scratch / "adapter_model.safetensors", [content.encode() * 100])
-            write_through(scratch / "finelab.json", [b"{}"])
+            digest = write_through(scratch / "adapter_model.safetensors", [content.encode() * 100])
+            manifest = json.dumps({"files": {"adapter_model.safetensors": digest}})
+            write_through(scratch / "finelab.json", [manifest.encode()])
 
     def save(self, step: int) -> None:
         former = states(self.folder)
@@ -121,6 +123,18 @@ def test_only_the_newest_state_stays_with_the_best_weights_of_its_time(run):
     assert inner.stat().st_nlink == 2
     run.improve("second")
     assert inner.read_text().startswith("first") and verify(inner.parents[1])["step"] == 2
+
+
+def test_best_weights_are_not_digested_again_where_they_are_the_same_files(run, monkeypatch):
+    read = []
+    former = state_folder.file_digest
+    monkeypatch.setattr(state_folder, "file_digest", lambda path: read.append(path.name) or former(path))
+    run.save(2)
+    assert read == ["finelab.json", TENSORS] and run.load() == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EPERM, "no links here")))
+        run.save(3)
+    assert read[2:] == ["adapter_model.safetensors", "finelab.json", TENSORS] and run.load() == 3
 
 
 def test_without_hard_links_the_best_weights_are_copied(run, monkeypatch):

@@ -5,10 +5,12 @@ the record but its times, every point of TensorBoard, and the bytes of the check
 """
 
 import logging
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
 
+from finelab.callbacks.state_io import StateIO
 from finelab.contracts.state_folder import latest_state
 
 from .stopped_runs import Case, Killed, Outcome, Stop, compare, differ
@@ -104,6 +106,36 @@ def test_another_run_may_start_from_a_state(reference) -> None:
     assert found.record["order_digest"] == expected.record["order_digest"]
     assert found.texts["config/text_summary"] == 1, "a directory of its own has texts of its own"
     assert latest_state(case.folder / "left") == state, "what another run may still need"
+
+
+class Clock(L.Callback):
+    """Time passes only in optimizer steps and in saves."""
+
+    def __init__(self, step: float, save: float, patch: pytest.MonkeyPatch) -> None:
+        self.now, self.step, self.states = 0.0, step, []
+        former = StateIO.save_checkpoint
+
+        def slow(io, checkpoint, path, storage_options=None) -> None:
+            former(io, checkpoint, path)
+            self.states.append(checkpoint["global_step"])
+            self.now += save
+
+        patch.setattr(StateIO, "save_checkpoint", slow)
+        patch.setattr("finelab.callbacks.training_state.time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def on_train_batch_end(self, trainer, pl_module, *args) -> None:
+        self.now += self.step / 3  # an accumulation window has three batches, that at the end of an epoch one
+
+
+@pytest.mark.parametrize(
+    ("save", "save_steps", "expected"),
+    [(0.9, None, [0, 2, 3, 4, 7, 8, 9, 10]), (2.0, None, [0, 3, 7, 10]), (2.0, 2, [0, 2, 4, 6, 8, 10])],
+)
+def test_what_costs_much_is_saved_less_often(save, save_steps, expected, tmp_path, monkeypatch) -> None:
+    """After a validation not before 20 times the duration of the last save; the start, the end and steps always."""
+    clock = Clock(15.0, save, monkeypatch)
+    Case(tmp_path, {"val_check_interval": 4}, own=lambda: [clock], save_steps=save_steps).straight()
+    assert clock.states == expected
 
 
 @pytest.mark.slow
