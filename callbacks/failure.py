@@ -8,10 +8,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from safetensors import SafetensorError
-from torch.multiprocessing.spawn import ProcessRaisedException
 
 from ..contracts.disk import NO_RIGHT, NO_SPACE, DiskError, errno_in, free_space
 from ..contracts.errors import UserError
@@ -46,8 +44,6 @@ class Failure:
         run: its directory.
         config: the resolved configuration, whose keys the advice names.
         """
-        if isinstance(exception, ProcessRaisedException):
-            exception = raised_by_a_rank(exception)
         said = " ".join(str(exception).split()) or type(exception).__name__
         if isinstance(exception, Interrupted | KeyboardInterrupt | SIGTERMException):
             return cls("interrupted", said)
@@ -62,15 +58,6 @@ class Failure:
         if any(is_reading(frame) for cause in causes for frame in frames(cause)):
             return cls("failed: data", said if isinstance(exception, UserError) else unreadable(exception, said))
         return cls("failed: error", str(exception) or said)
-
-
-def raised_by_a_rank(error: ProcessRaisedException) -> BaseException:
-    """What a forked or spawned rank raised, of which its parent has only the words."""
-    last = str(error).strip().splitlines()[-1]
-    name, _, said = last.partition(": ")
-    kinds = {"NonFiniteError": NonFiniteError, "MemoryError": MemoryError, "OutOfMemoryError": torch.OutOfMemoryError}
-    kind = kinds.get(name.rpartition(".")[2], RuntimeError)
-    return kind(said) if kind is not RuntimeError or is_out_of_memory(RuntimeError(said)) else error
 
 
 def chain(exception: BaseException) -> Iterator[BaseException]:

@@ -29,11 +29,15 @@ def state_name(step: int) -> str:
     return f"state-{step:08d}"
 
 
+def step_of(state: Path) -> int:
+    return int(state.name.partition("-")[2])
+
+
 def states(run: Path) -> list[Path]:
     """The training states of a run, the oldest first."""
     folder = run / CHECKPOINTS
     found = [path for path in folder.iterdir() if NAME.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+    return sorted(found, key=step_of)
 
 
 def latest_state(run: Path) -> Path | None:

@@ -15,6 +15,7 @@ from ..contracts.data import AuditedSource, RehearsalSource
 from ..contracts.finding import worst
 from . import allowlist
 from .check_output import show_example, show_findings, write_findings
+from .fit_run import require_answerable
 from .invocation import Invocation
 from .lightning_cli import FinelabCLI, quiet
 
@@ -59,7 +60,9 @@ class CheckCLI(FinelabCLI):
         config = self.resolved_config()
         self.inspection = Inspection(config, Path(config["run"]["root"]).expanduser())
         off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"), False)
-        return LightningCLI.instantiate_trainer(self, callbacks=[self.inspection], **off, **kwargs)
+        trainer = LightningCLI.instantiate_trainer(self, callbacks=[self.inspection], **off, **kwargs)
+        require_answerable(trainer)
+        return trainer
 
     def fit(self, **arguments: Any) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 from ..contracts.config_diff import changes
 from ..contracts.errors import RunFailed, UserError
@@ -18,7 +19,7 @@ from ..contracts.run import Run, create_run
 from ..contracts.run_config import RunConfig
 from ..contracts.run_lock import RunLock
 from ..contracts.seeds import Seeds
-from ..contracts.state_folder import latest_state, read_manifest
+from ..contracts.state_folder import latest_state, read_manifest, step_of
 from .invocation import Invocation
 from .resume import how_to_go_on
 from .run_directory import RUN_DIRECTORY, is_first_rank, shared_directory
@@ -27,6 +28,21 @@ TOLD = ("failed: nonfinite", "failed: memory", "failed: disk", "failed: data")
 """Ends that one paragraph explains; any other is a mistake in somebody's code and keeps its traceback."""
 IN_A_STEP = ("failed: nonfinite", "failed: memory", "failed: disk")
 """Of these the first step may be the one that fails; a run that ends otherwise before it leaves nothing."""
+
+
+def require_answerable(trainer: Trainer) -> None:
+    """Raises:
+    UserError: the ranks would be forked or spawned, by a process that trains nothing itself and cannot tell what they
+        did: how many steps, which signal, which fault.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _MultiProcessingLauncher):
+        raise UserError(
+            f"trainer.strategy: {type(trainer.strategy).__name__} with start_method {launcher._start_method!r} "
+            "(ddp_fork, ddp_spawn, ddp_notebook) trains in processes that cannot tell the one that started them how "
+            "they ended, so that nobody could answer for the run. Set trainer.strategy: ddp, or start the ranks with "
+            "torchrun."
+        )
 
 
 class FitRun:
@@ -191,14 +207,15 @@ class FitRun:
             raise RunFailed(self._failure(f"Training ended, but the record says {status!r}."))
 
     def _trained(self, trainer: Trainer) -> bool:
-        """By the record where forked or spawned processes have trained, whose steps this one does not count."""
+        """By whatever says so: a run that has a state to go on from is never taken away."""
         record = self._new_record()
         if record is not None and record.status in IN_A_STEP:
             return True
-        return trainer.global_step > self.first_step or (record is not None and record.cost.steps > self.first_step)
+        state = None if self.directory is None else latest_state(self.directory)
+        return trainer.global_step > self.first_step or (state is not None and step_of(state) > self.first_step)
 
     def _new_record(self) -> Record | None:
-        """What this process, or one that it started, has written; None where there is nothing valid."""
+        """What this session has written; None where there is nothing valid."""
         record = None if self.directory is None else self._read_record(self.directory)
         return None if record == self._record else record
 

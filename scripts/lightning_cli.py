@@ -29,7 +29,7 @@ from ..models.finetuner import FineTuner
 from . import allowlist
 from .class_changes import fresh_arguments
 from .errors import explain, reason_of
-from .fit_run import FitRun
+from .fit_run import FitRun, require_answerable
 from .invocation import WEIGHTS, Invocation
 from .links import all_seeds, data_seed, label_names, revision_of
 from .logger import RunLogger
@@ -158,7 +158,10 @@ class FinelabCLI(LightningCLI):
         self.model.check_data(self.datamodule)  # pyright: ignore[reportCallIssue]
         try:
             callbacks, forced = self.trainer_arguments()
-            return super().instantiate_trainer(callbacks=callbacks, **forced, **kwargs)
+            trainer = super().instantiate_trainer(callbacks=callbacks, **forced, **kwargs)
+            if self.subcommand == "fit":
+                require_answerable(trainer)
+            return trainer
         except BaseException:
             self.fit_run.remove()
             raise

@@ -1,16 +1,18 @@
 """Two gloo processes leave the record of one."""
 
 import re
+from functools import partial
 
 import lightning as L
 import pyarrow.parquet
 import pytest
 import torch
-from lightning.pytorch.strategies import DDPStrategy
 
 from finelab.callbacks.standard import standard_callbacks, state_io
 from finelab.contracts.record import read_record
 from finelab.contracts.state_folder import latest_state, verify
+
+from .ranks import AS_RANKS, in_two_ranks
 
 
 def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
@@ -19,8 +21,8 @@ def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
         run = run_of(f"ranks-{ranks}", evaluate_test=True)
         # Row i goes to rank i mod 2, so that both runs train on the same four rows a step.
         source = data(may_read_test=True, batch_size=4 // ranks)
-        options = {"devices": 2, "strategy": DDPStrategy(start_method="fork")} if ranks == 2 else {}
-        fit(classifier(rate=1e-6), source, standard_callbacks(run), **options)
+        train = partial(fit, classifier(rate=1e-6), source, standard_callbacks(run))
+        train() if ranks == 1 else in_two_ranks(partial(train, **AS_RANKS))
         records.append(read_record(run.directory))
         for split, rows in (("validation", 10), ("test", 9)):
             for when in ("before", "after"):
@@ -65,17 +67,18 @@ def no_memory(module) -> None:
     ],
 )
 def test_the_fault_of_one_rank_is_the_records(break_it, status, message, fit, classifier, data, run_of) -> None:
-    """Of forked processes the parent writes the record, of which it has only the words."""
+    """Whichever rank writes it: the other one hears of a fault that is not agreed on as a lost connection."""
     run = run_of("broken")
-    options = {"devices": 2, "strategy": DDPStrategy(start_method="fork")}
+    train = partial(
+        fit,
+        classifier(),
+        data(batch_size=2),
+        [*standard_callbacks(run, [OnTheSecondRank(break_it)])],
+        plugins=[state_io(run)],
+        **AS_RANKS,
+    )
     with pytest.raises(Exception, match="terminated|not finite|allocate|Connection|process"):
-        fit(
-            classifier(),
-            data(batch_size=2),
-            [*standard_callbacks(run, [OnTheSecondRank(break_it)])],
-            plugins=[state_io(run)],
-            **options,
-        )
+        in_two_ranks(train)
     record = read_record(run.directory)
     assert record.status == status, record.error
     assert re.search(message, record.error["message"]), record.error["message"]

@@ -26,7 +26,7 @@ from tensorboard.util import tensor_util
 
 from finelab.contracts.errors import UserError
 from finelab.contracts.record import read_record
-from finelab.contracts.state_folder import latest_state
+from finelab.contracts.state_folder import latest_state, step_of
 
 ROWS = 70
 WORDS = ("red", "green", "old", "river", "stone", "paper", "bird", "works", "sings", "falls", "never", "often", "here")
@@ -127,7 +127,7 @@ class Storm:
                 shutil.rmtree(run, ignore_errors=True)
                 code = self.begin(name, plan)
             else:
-                fate.steps_at_resume.append(int(state.name.partition("-")[2]))
+                fate.steps_at_resume.append(step_of(state))
                 code = self._live(name, ["fit", "--resume", str(run)], plan)
             if code == 0:
                 break

@@ -82,16 +82,6 @@ def test_two_ranks_in_shards_leave_the_run_of_one(config, here):
         assert all((found[key] - value).abs().max() < 1e-5 for key, value in expected.items())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="fork")
-def test_a_run_of_forked_processes_is_kept(config, here):
-    finished(
-        start("fit", "-c", config(), "--run.name", "one", "--trainer.strategy", "ddp_fork", "--trainer.devices", 2)
-    )
-    record = read_record(here / "runs" / "one")
-    assert (record.status, record.hardware["ranks"]) == ("finished", 2) and record.cost.steps > 0
-    assert (here / "runs" / "one" / "checkpoints" / "best").is_dir()
-
-
 def test_ctrl_c_is_recorded(config, here):
     file = config("max_epochs: 1", "max_epochs: 10000")
     # Without early stopping, which would end a run that validates at every step before the signal arrives.
