@@ -123,6 +123,7 @@ class RankAllocation(Callback, Regularizer):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.tuner = next(m for m in pl_module.modules() if isinstance(m, AdaLoraModel))
         self.config: Any = self.tuner.peft_config[self.tuner.trainable_adapter_name]
+        self.factors = [p for name, p in self.tuner.named_parameters() if p.requires_grad and ".lora_" in name]
         planned = trainer.estimated_stepping_batches
         if self.config.total_step > planned:
             raise UserError(
@@ -137,7 +138,6 @@ class RankAllocation(Callback, Regularizer):
             setattr(self.tuner.rankallocator, name, remembered)
         self.config.rank_pattern = self.restored.get("rank_pattern")
         self.allocated = self.restored.get("allocated", False)
-        self.factors = [p for name, p in self.tuner.named_parameters() if p.requires_grad and ".lora_" in name]
 
     def after_step(self, parameters: Sequence[nn.Parameter]) -> None:
         self.step += 1

@@ -4,6 +4,7 @@ import functools
 import json
 import random
 import shutil
+from copy import deepcopy
 from pathlib import Path
 
 import lightning as L
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from peft import GloraConfig, LoraConfig
+from peft import AdaLoraConfig, AdamssConfig, GloraConfig, LoraConfig
 from torch import Tensor, nn
 
 from finelab.callbacks import Preflight
@@ -209,6 +210,37 @@ def test_an_optimizer_inside_another_is_put_back_too(fit, source, tmp_path) -> N
         inner = trainer.optimizers[0].inner
         ends.append([inner.state_dict(), {name: p.detach().clone() for name, p in tuner.named_parameters()}])
     assert equal(*ends)
+
+
+ALLOCATING = {
+    "AdaLoRA": AdaLoraConfig(
+        init_r=4, target_r=2, tinit=1, tfinal=2, deltaT=1, total_step=10, target_modules="all-linear"
+    ),
+    "AdaMSS": AdamssConfig(
+        r=8,
+        num_subspaces=2,
+        use_asa=True,
+        init_warmup=1,
+        final_warmup=8,
+        mask_interval=2,
+        asa_target_subspaces=5,
+        target_modules=["q_proj", "v_proj"],
+    ),
+}
+"""Adapters that count steps, and give up ranks or subspaces in the second one already."""
+
+
+@pytest.mark.parametrize("name", ALLOCATING)
+def test_the_first_steps_allocate_nothing(name, fit, source, tmp_path) -> None:
+    ends = []
+    for rehearse in (False, True):
+        tuner = module("lm", adapter=deepcopy(ALLOCATING[name]))
+        state, allocation = State(), tuner.adapter.allocation
+        trainer = fit(tuner, source("lm"), [Preflight({}, tmp_path, rehearse), state], max_epochs=2)
+        assert trainer.global_step == allocation.step == 10
+        end = {key: p.detach().clone() for key, p in tuner.named_parameters()}
+        ends.append([end, plain(allocation.state_dict()), state.start["weights"], state.start["attributes"]])
+    assert all(equal(one, other) for one, other in zip(*ends, strict=True))
 
 
 @pytest.mark.slow
