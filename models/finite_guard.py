@@ -20,7 +20,8 @@ LEAST_SCALE = 1.0
 
 @dataclass(frozen=True)
 class FiniteGuard:
-    """Stops a step whose loss or gradient is not finite. Everything it looks at is alike on all ranks.
+    """Stops a step whose loss or gradient is not finite. Everything it looks at is alike on all ranks, but for the
+    gradient of a window ``alone``.
 
     Args:
         window: the step's sums, reduced.

@@ -27,7 +27,7 @@ def backward(module: Objective, batch: Batch) -> None:
         UserError: a method refuses this model or batch.
     """
     trainer: Trainer = module.trainer
-    module.window = Window(sources=len(module.consumed))
+    module.window = Window(sources=len(module.consumed), alone=True)
     scale = 1.0 if trainer.scaler is None else SCALE
     with no_sync(trainer.strategy):
         loss = trainer.strategy.training_step(trainer.strategy.batch_to_device(batch), 0)
@@ -44,7 +44,7 @@ def update(module: Objective, optimizer: Optimizer) -> bool:
         False where the batch has no supervised token, so that nothing moved.
 
     Raises:
-        NonFiniteError: the objective or the gradient is not finite.
+        NonFiniteError: the objective is not finite, on every rank; or the gradient, on the ranks where it is not.
     """
     parameters = trained(optimizer)
     with no_sync(module.trainer.strategy):

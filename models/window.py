@@ -36,6 +36,7 @@ class Window:
 
     Args:
         sources: how many sources are told apart; 0 in a run on a single one.
+        alone: the gradients of this window stay on their rank, so that one may be wrong on this rank only.
         turn: index of the current micro-batch.
         batches: kept only where a method replays the window.
         sample_ids: of every micro-batch, to be named if something goes wrong.
@@ -47,6 +48,7 @@ class Window:
     """
 
     sources: int = 0
+    alone: bool = False
     turn: int = -1
     batches: list[Batch] = field(default_factory=list)
     sample_ids: list[Tensor] = field(default_factory=list)
@@ -112,13 +114,22 @@ class Window:
         return {name: value for name, value in self.means.items() if name not in ("nll", "total")}
 
     def samples(self) -> list[list[int]]:
-        """The step's sample ids by rank; every rank has to ask."""
-        return everywhere([i for ids in self.sample_ids for i in ids.tolist()])
+        """The step's sample ids by rank; every rank has to ask, but of a window ``alone``, which knows its own."""
+        own = [i for ids in self.sample_ids for i in ids.tolist()]
+        return here(own) if self.alone else everywhere(own)
 
     def bad_samples(self) -> list[list[int]]:
         """Those of the micro-batches whose objective is not finite, by rank; every rank has to ask."""
         pairs = zip(self.sample_ids, self.totals, strict=True)
         return everywhere([i for ids, total in pairs if not bool(total.isfinite()) for i in ids.tolist()])
+
+
+def here(ids: list[int]) -> list[list[int]]:
+    """Those of this rank in its place, without asking the others."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [ids]
+    rank = torch.distributed.get_rank()
+    return [ids if other == rank else [] for other in range(torch.distributed.get_world_size())]
 
 
 def everywhere(ids: list[int]) -> list[list[int]]:

@@ -111,8 +111,8 @@ class Rehearsal:
         silent = tuple(name for name in mute if not any(part in name for part in idle))
         return replace(trial, odd=tuple(self.odd), silent=silent)
 
-    def half(self, work, argument) -> dict[str, str]:
-        """Of ``Trial`` what went wrong in one half of a step."""
+    def half(self, work, argument, phase: str = "training") -> dict[str, str]:
+        """Of ``Trial`` what went wrong in one half of a step, or in an evaluation."""
         try:
             work(argument)
         except NonFiniteError as error:
@@ -123,7 +123,7 @@ class Rehearsal:
             if not is_out_of_memory(error):
                 raise
             forget_gradients(list(self.module.parameters()))
-            return {"out_of_memory": "training"}
+            return {"out_of_memory": phase}
         return {}
 
     def backward(self, batch: Batch) -> None:
@@ -150,8 +150,8 @@ class Rehearsal:
                 with undisturbed(self.module), self.trainer.precision_plugin.forward_context():
                     meter.update(self.module.score(batch), batch)
 
-            if self.half(score, batch):
-                return replace(trial, out_of_memory="evaluation")
+            if fault := self.half(score, batch, "evaluation"):
+                return replace(trial, **fault)
             trial = replace(trial, evaluation_seconds=self.clock() - began)
         return trial
 

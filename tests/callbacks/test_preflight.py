@@ -2,7 +2,9 @@
 
 import functools
 import json
+import os
 import random
+import re
 import shutil
 from copy import deepcopy
 from pathlib import Path
@@ -28,6 +30,7 @@ from finelab.models.adapters import Full
 from finelab.models.regularizers import L2SP, RDrop
 
 from ..models.matrix.regularizer_table import ON_LORA, ROWS
+from .ranks import AS_RANKS, in_two_ranks
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-2)
 DOUBLED = "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m['content'] }} {% endfor %}"
@@ -291,6 +294,30 @@ def test_two_ranks_leave_no_trace_either(fit, source, tmp_path) -> None:
         assert equal(*ends)
 
 
+class NoNumber(L.Callback):
+    """The loss stays finite, and on one rank a gradient does not; stands before the preflight."""
+
+    def on_train_start(self, trainer, pl_module) -> None:
+        if trainer.global_rank == 1:
+            p = next(p for name, p in pl_module.named_parameters() if "lora_B" in name)
+            p.register_hook(lambda gradient: gradient * float("inf"))
+
+
+def test_the_gradient_of_one_rank_is_not_finite(fit, source, tmp_path) -> None:
+    """Both ranks stop, with one paragraph each, though one of them sees nothing wrong."""
+
+    def look() -> None:
+        with pytest.raises(UserError) as caught:
+            fit(module(), source(), [NoNumber(), Preflight({}, tmp_path)], **AS_RANKS)
+        (tmp_path / os.environ["RANK"]).write_text(str(caught.value))
+
+    in_two_ranks(look)
+    said = [(tmp_path / rank).read_text() for rank in "01"]
+    assert said[0] == said[1]
+    assert re.search(r"not finite, in the step of samples \(sample_id\) \[[\d, ]+\] of rank 1\.", said[0])
+    assert "gradients: not finite in 1 trainable tensors" in said[0]
+
+
 # ---- a good configuration
 
 
@@ -439,6 +466,16 @@ def test_a_rate_of_zero(look, source) -> None:
     assert found.level == "error" and "model.init_args.optimizer.init_args.lr" in found.cure
     found = look(module(schedule=WarmupLinear(0.01)), source())["learning rate"]
     assert found.level == "warning" and "less than one step" in found.seen
+
+
+def test_a_refusal_of_the_evaluation_batch_is_not_taken_for_a_lack_of_memory(look, source, monkeypatch) -> None:
+    def refuse(*args):
+        raise UserError("data.init_args.template: this batch cannot be scored. Choose another.")
+
+    monkeypatch.setattr(SequenceClassifier, "score", refuse)
+    found = look(module(), source())
+    assert found["memory"].level == "ok"
+    assert found["first steps"].level == "error" and "cannot be scored" in found["first steps"].seen
 
 
 @pytest.mark.parametrize("where", ["training", "evaluation"])
