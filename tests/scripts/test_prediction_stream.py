@@ -233,7 +233,7 @@ def test_resume_needs_a_file_and_predict(run, capsys):
     assert main(["predict", *options(run), "--resume"]) == 2
     assert "--resume on the command line needs the JSONL file" in capsys.readouterr().err
     assert main(["test", "--run", str(run / "runs" / "one"), "--resume"]) == 2
-    assert "--resume on the command line belongs to predict" in capsys.readouterr().err
+    assert "--resume on the command line belongs to fit and predict" in capsys.readouterr().err
 
 
 def test_the_checkpoint_keeps_the_chat_template_and_predict_uses_it(run):

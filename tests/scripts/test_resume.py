@@ -291,7 +291,7 @@ def test_a_signal_before_training_leaves_nothing(number, made, here, finelab, mo
         os.kill(os.getpid(), number)
         original(self)
 
-    former = signal.getsignal(signal.SIGINT)
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     monkeypatch.setattr(FineTuner, "configure_model", interrupted)
     try:
         assert finelab("fit", "-c", made / "small.yaml", "--no-check") == 128 + number
