@@ -16,10 +16,12 @@ from ..contracts.errors import UserError
 from ..contracts.interruption import Interrupted
 from ..contracts.record import Status
 from ..models.non_finite_error import NonFiniteError
+from .event_files import event_sizes
 from .out_of_memory import advice, is_out_of_memory
 
 FULL = {*NO_SPACE, errno.EFBIG}
 UNWRITABLE = {*NO_RIGHT, errno.EIO}
+EVENTS = ("tensorboard.", "torch.utils.tensorboard")
 READING = ("torch.utils.data.", "finelab.data.", "datasets.")
 KILLED = "DataLoader worker"
 DATA_HOOK = "_call_lightning_datamodule_hook"
@@ -98,20 +100,30 @@ def code_of(error: BaseException) -> int | None:
 
 
 def on_disk(error: BaseException, run: Path) -> str:
-    where = Path(error.filename) if isinstance(error, OSError) and isinstance(error.filename, str) else run / "*"
+    where = file_of(error, run)
+    size = f" (it holds {where.stat().st_size:,} bytes)" if where.is_file() else ""
     return (
-        f"{where} could not be written: {' '.join(str(error).split())}, and {free_space(where)}. What was saved before "
-        "is as it was. Make room or give the right to write there, then go on with finelab fit --resume RUN."
+        f"{where} could not be written{size}: {' '.join(str(error).split())}, and {free_space(where)}. What was saved "
+        "before is as it was. Make room or give the right to write there."
     )
 
 
+def file_of(error: BaseException, run: Path) -> Path:
+    """The file that the error names; of TensorBoard's, which come without, the event file; else the run."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        return Path(error.filename)
+    modules = [frame.f_globals.get("__name__", "") for frame in frames(error)]
+    events = list(event_sizes(run)) if any(name.startswith(EVENTS) for name in modules) else []
+    return run / events[-1] if events else run
+
+
 def unreadable(error: BaseException, said: str) -> str:
-    cure = "Mend it"
+    cure = "Mend it."
     if KILLED in said:
-        cure = "Its process was killed, by the system if memory ran out: lower data.init_args.loader.num_workers"
+        cure = "Its process was killed, by the system if memory ran out: lower data.init_args.loader.num_workers."
     elif isinstance(error, OSError):
-        cure = "Put it back; where only the tokens under data.init_args.cache_dir are damaged, remove them"
+        cure = "Put it back; where only the tokens under data.init_args.cache_dir are damaged, remove them."
     return (
         f"The data could not be read: {type(error).__name__}: {said.rstrip('.')}. What was saved before is as it was. "
-        f"{cure}, then go on with finelab fit --resume RUN."
+        f"{cure}"
     )

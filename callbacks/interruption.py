@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from ..contracts.interruption import Interrupted
 
 SIGNALS = tuple(signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGUSR1") if name in signal.Signals.__members__)
-NOTICE = "finelab: {name}: stopping at the next boundary, with everything saved; a second signal ends at once.\n"
+NOTICE = "finelab: {name}: stopping at the next boundary, with all training so far saved; a second ends at once.\n"
 
 
 class Interruption(Callback):

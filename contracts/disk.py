@@ -44,8 +44,7 @@ def disk_faults(path: Path, needed: int) -> Iterator[None]:
         kind = errno.errorcode.get(number or 0, type(error).__name__)
         raise DiskError(
             f"{path} could not be written: {reason} ({kind}). It needs {needed:,} bytes, and {free_space(path)}. What "
-            f"stood there before is as it was. {cure}, then go on with finelab fit --resume RUN; run.root gives "
-            "another place."
+            f"stood there before is as it was. {cure}; run.root gives another place to a new run."
         ) from error
 
 

@@ -26,8 +26,9 @@ from .run_directory import RUN_DIRECTORY, is_first_rank, shared_directory
 
 TOLD = ("failed: nonfinite", "failed: memory", "failed: disk", "failed: data")
 """Ends that one paragraph explains; any other is a mistake in somebody's code and keeps its traceback."""
-IN_A_STEP = ("failed: nonfinite", "failed: memory", "failed: disk")
+IN_A_STEP = ("failed: nonfinite", "failed: memory")
 """Of these the first step may be the one that fails; a run that ends otherwise before it leaves nothing."""
+NOTHING_KEPT = "The run was stopped before training began; nothing was kept."
 
 
 def require_answerable(trainer: Trainer) -> None:
@@ -154,15 +155,21 @@ class FitRun:
         except Exception as error:
             record = self._new_record()
             if record is None or record.error is None or record.status not in TOLD:
+                if self.directory is not None:
+                    error.add_note(f"finelab:{self._failure('')}")
                 raise
+            if self._made and not self._trained(trainer):
+                self.remove()
+                raise UserError(f"{record.error['message']} {NOTHING_KEPT}") from error
             raise RunFailed(self._failure(record.error["message"])) from error
         self._finish(trainer)
 
     def _stopped(self, trainer: Trainer) -> None:
         """By a signal: nothing is kept of a run that had not begun, and of another it is said how it goes on."""
-        if not self._trained(trainer):
+        if self._made and not self._trained(trainer):
             self.remove()
-        if self.directory is not None and self.directory.exists() and latest_state(self.directory) is not None:
+            print(f"finelab: {NOTHING_KEPT}", file=sys.stderr)
+        elif self.directory is not None and latest_state(self.directory) is not None:
             print(
                 f"finelab: stopped; {how_to_go_on(self.directory, self.invocation.trusted)} goes on.", file=sys.stderr
             )

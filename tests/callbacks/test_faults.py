@@ -305,7 +305,7 @@ DISK = [
         Fault(
             f"state_{call}_{errno.errorcode[number]}",
             "failed: disk",
-            (r"state-\d+\S* could not be written", errno.errorcode[number], r"needs [\d,]+ bytes", "resume RUN"),
+            (r"state-\d+\S* could not be written", errno.errorcode[number], r"needs [\d,]+ bytes"),
             refusing(call, number, "state-"),
         )
         for call in ("write", "fsync", "rename")
@@ -337,7 +337,7 @@ DISK = [
     Fault(
         "events",
         "failed: disk",
-        ("could not be written", "No space left on device"),
+        (r"events\.out\.tfevents\S* could not be written \(it holds [\d,]+ bytes\)", "No space left on device"),
         patched(RecordWriter, "write", TORCH_FULL, TRAINING, 4),
     ),
     Fault(

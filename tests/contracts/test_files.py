@@ -216,7 +216,7 @@ def test_the_paragraph_names_path_bytes_and_cure(number, cure, tmp_path):
         cure,
         errno.errorcode[number],
         "free",
-        "--resume",
+        "run.root",
     ):
         assert part in text
     assert "\n" not in text

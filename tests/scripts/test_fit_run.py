@@ -1,13 +1,19 @@
 """Who answers for a run, and what becomes of its directory when it is stopped."""
 
+import errno
+import os
 import signal
 import sys
 from types import SimpleNamespace
 
 import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
 
+from finelab.callbacks.baseline import Baseline
 from finelab.contracts.interruption import Interrupted
 from finelab.contracts.state_folder import CHECKPOINTS, latest_state, state_name
+from finelab.models.objective import Objective
+from finelab.scripts.cli import main
 from finelab.scripts.fit_run import FitRun
 from finelab.scripts.invocation import read_invocation
 
@@ -47,3 +53,47 @@ def test_ranks_that_nobody_can_answer_for(command, strategy, config, refused):
     paragraph = refused(command, "-c", config(), *words)
     for part in ("trainer.strategy: DDPStrategy with start_method", "Set trainer.strategy: ddp, or", "torchrun"):
         assert part in paragraph
+
+
+def test_a_traceback_ends_with_how_to_go_on(config, here, monkeypatch):
+    """As where another rank was killed, of which this one hears as a connection that is gone."""
+    original = Objective.on_before_optimizer_step
+
+    def fail(self, optimizer) -> None:
+        if self.trainer.global_step == 1:
+            raise RuntimeError("Connection closed by peer")
+        original(self, optimizer)
+
+    monkeypatch.setattr(Objective, "on_before_optimizer_step", fail)
+    with pytest.raises(RuntimeError, match="closed by peer") as raised:
+        main(["fit", "-c", str(config()), "--run.name", "one", "--no-check"])
+    (note,) = raised.value.__notes__
+    assert note.startswith("finelab: runs/one did not finish (recorded as 'failed: error'). Its newest training state")
+    assert note.endswith("finelab fit --resume runs/one goes on from there.")
+
+
+def test_a_disk_that_fails_before_the_first_state_leaves_nothing(config, here, monkeypatch, capsys):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    assert main(["fit", "-c", str(config()), "--run.name", "one", "--no-check"]) == 2
+    said = capsys.readouterr().err
+    assert "runs/one" in said and "could not be written" in said and "No space left on device" in said
+    assert "nothing was kept" in said and "--resume" not in said and "Traceback" not in said
+    assert not (here / "runs").exists()
+
+
+def test_a_signal_before_the_first_state_says_that_nothing_is_kept(config, here, monkeypatch, capfd):
+    original = Baseline.on_train_start
+
+    def interrupted(self, trainer, pl_module) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        original(self, trainer, pl_module)
+
+    monkeypatch.setattr(Baseline, "on_train_start", interrupted)
+    assert main(["fit", "-c", str(config()), "--no-check"]) == 128 + signal.SIGTERM
+    said = capfd.readouterr().err
+    assert "SIGTERM: stopping at the next boundary" in said and "everything saved" not in said
+    assert "finelab: The run was stopped before training began; nothing was kept." in said
+    assert not (here / "runs").exists()
