@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..contracts.config_diff import Change
+from ..contracts.config_diff import DATA, Change
 from ..contracts.data import AuditedSource
 from ..contracts.errors import UserError
 from ..contracts.run import Run
@@ -75,7 +75,7 @@ class Continuation(Callback):
         data, stored = data_of(trainer), self._stored.get("fingerprint")
         if stored is None or not isinstance(data, AuditedSource) or data.fingerprint == stored:
             return []
-        change = Change("data.fingerprint", str(stored), data.fingerprint)
+        change = Change(DATA, str(stored), data.fingerprint)
         if not change.is_allowed(self.run.allowed):
             raise UserError(
                 f"The data are not those that {self.run.resumed_from} was trained on ({change}): rows, template or "

@@ -12,7 +12,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from ..contracts.config_diff import changes
+from ..contracts.config_diff import DATA, changes, keys_of, require_known
 from ..contracts.errors import RunFailed, UserError
 from ..contracts.record import Record, read_record
 from ..contracts.run import Run, create_run
@@ -118,6 +118,7 @@ class FitRun:
                 f"{state} does not say what its run was (its manifest lacks {' and '.join(missing)}), so that it was "
                 "not written by finelab fit; go on from a training state of a run."
             )
+        require_known(self.invocation.allowed, [DATA, *keys_of(stored["config"]), *keys_of(config)])
         found = [change for change in changes(stored["config"], config) if change.changes_numbers]
         allowed = [*self.invocation.allowed]
         if resumed is not None:  # a change that was allowed before the run was killed, and before its next state

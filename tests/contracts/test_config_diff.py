@@ -1,10 +1,12 @@
 """One line a key, and which of them change no number."""
 
 import copy
+import re
 
 import pytest
 
-from finelab.contracts.config_diff import Change, changes
+from finelab.contracts.config_diff import Change, changes, keys_of, require_known
+from finelab.contracts.errors import UserError
 
 CONFIG = {
     "seeds": {"data": 1, "init": 1, "train": 1},
@@ -113,6 +115,9 @@ def test_what_changes_numbers(key, counts):
     [
         ("model.init_args.optimizer.init_args.lr", True),
         ("model.optimizer.lr", True),
+        ("model.optimizer.init_args.lr", True),
+        ("model.init_args.optimizer.lr", True),
+        ("model.optimizer.init_args", True),
         ("model.optimizer", True),
         ("model", True),
         ("model.init_args.optimizer.", True),
@@ -123,3 +128,50 @@ def test_what_changes_numbers(key, counts):
 )
 def test_a_beginning_allows_all_that_lies_below(allowed, is_allowed):
     assert Change("model.init_args.optimizer.init_args.lr", "1", "2").is_allowed(["x", allowed]) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "is_allowed"),
+    [
+        ("trainer.callbacks.patience", True),
+        ("trainer.callbacks.init_args.patience", True),
+        ("trainer.callbacks.1.patience", True),
+        ("trainer.callbacks+", True),
+        ("trainer.callbacks.0.init_args.patience", False),
+    ],
+)
+def test_a_position_is_that_entry_alone(allowed, is_allowed):
+    assert Change("trainer.callbacks.1.init_args.patience", "1", "2").is_allowed([allowed]) is is_allowed
+
+
+@pytest.mark.parametrize(
+    ("allowed", "is_allowed"), [("model.adapter.class_path", True), ("model.adapter.init_args", False)]
+)
+def test_another_class_is_more_than_its_arguments(allowed, is_allowed):
+    assert Change("model.init_args.adapter", "A", "B").is_allowed([allowed]) is is_allowed
+
+
+NAMES = list(
+    keys_of({"trainer": {"max_epochs": 2, "callbacks": [{"class_path": "A", "init_args": {"n": [1]}}], "x": {}}})
+)
+
+
+@pytest.mark.parametrize("key", ["trainer", "trainer.callbacks.n", "trainer.callbacks.0.init_args.n", "trainer.x"])
+def test_a_key_of_the_configuration_is_known(key):
+    require_known([key], NAMES)
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        ("trainer.max_epoch", "did you mean trainer.max_epochs?"),
+        ("max_epochs", "did you mean trainer.max_epochs?"),
+        ("trainer.callbacks.init_args.m", "did you mean trainer.callbacks"),
+        ("quite.another", "give one of config.yaml"),
+    ],
+)
+def test_a_key_that_is_not_there_is_refused(key, hint):
+    with pytest.raises(
+        UserError, match=re.escape(f"--allow-change {key} on the command line") + ".*" + re.escape(hint)
+    ):
+        require_known(["trainer", key], NAMES)
