@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..contracts.errors import UserError
 from ..contracts.files import write_through
+from ..contracts.state_folder import INSTEAD
 
 TREE = "tree"
 LARGEST_PLAIN = 2**63
@@ -122,8 +123,7 @@ def read_state(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} cannot be read as a training state ({type(error).__name__}: {reason}): it is damaged, "
-            "or no file of finelab. Nothing in it was run. Copy the checkpoint again, or go on from another one with "
-            "--ckpt_path."
+            f"or no file of finelab. Nothing in it was run. {INSTEAD}"
         ) from error
     return tree
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from ..contracts.disk import disk_faults
 from ..contracts.errors import UserError
 from ..contracts.files import remove_folder, whole_folder
-from ..contracts.state_folder import BEST, TENSORS, verify, write_manifest
+from ..contracts.state_folder import BEST, INSTEAD, TENSORS, verify, write_manifest
 from ..models.checkpoint_folder import stored_manifest
 from .state_file import StateFile, read_state, state_file
 
@@ -76,8 +76,7 @@ class StateIO(CheckpointIO):
         found = read_state(Path(path) / TENSORS)
         if missing := sorted(LIGHTNINGS - found.keys()):
             raise UserError(
-                f"{Path(path) / TENSORS} is no training state of a run: it lacks {', '.join(missing)}. Go on from "
-                "another one with --ckpt_path."
+                f"{Path(path) / TENSORS} is no training state of a run: it lacks {', '.join(missing)}. {INSTEAD}"
             )
         return found | {OURS: manifest}
 

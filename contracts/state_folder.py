@@ -23,6 +23,11 @@ NAME = re.compile(r"state-(\d{8,})")
 SEAL = "sha256"
 LARGEST_MANIFEST = 2**26
 """Bytes; a manifest takes a few thousand."""
+INSTEAD = (
+    "Copy it again if it was copied here, or start the run again; the best weights so far are a folder of their own, "
+    "RUN/checkpoints/best, which finelab test, predict and export --run RUN take."
+)
+"""What to do without a training state: a run keeps the newest one alone."""
 
 
 def state_name(step: int) -> str:
@@ -83,14 +88,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError(f"it has {path.stat().st_size:,} bytes")
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
+        if NAME.fullmatch(folder.name):
+            raise UserError(
+                f"{path} cannot be read: {error.strerror}; the training state is damaged. {INSTEAD}"
+            ) from error
         raise UserError(
             f"{folder} is no training state of finelab ({MANIFEST} cannot be read: {error.strerror}); name a folder "
             "such as RUN/checkpoints/state-00000120, or go on with finelab fit --resume RUN."
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(
-            f"{path} is damaged ({' '.join(str(error).split())[:200]}): it is not what finelab wrote. Copy the "
-            "checkpoint again, or go on from another one with --ckpt_path."
+            f"{path} is damaged ({' '.join(str(error).split())[:200]}): it is not what finelab wrote. {INSTEAD}"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
         seen = content.get("format") if isinstance(content, dict) else content
@@ -100,8 +108,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         )
     if content.pop(SEAL, None) != sealed(content):
         raise UserError(
-            f"{path} is not what finelab wrote there (its own {SEAL} is another): it is damaged or was changed. Copy "
-            "the checkpoint again, or go on from another one with --ckpt_path."
+            f"{path} is not what finelab wrote there (its own {SEAL} is another): it is damaged or was changed. "
+            f"{INSTEAD}"
         )
     return content
 
@@ -118,8 +126,7 @@ def verify(folder: Path) -> dict[str, Any]:
     for name, expected in {**unlisted, TENSORS: None, **manifest["files"]}.items():
         if fault := fault_of(folder, name, expected):
             raise UserError(
-                f"{folder / name} {fault}: the training state is damaged or was changed, and was not loaded. Copy it "
-                "again, or go on from another one with --ckpt_path."
+                f"{folder / name} {fault}: the training state is damaged or was changed, and was not loaded. {INSTEAD}"
             )
     return manifest
 

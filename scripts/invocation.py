@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..contracts.errors import UserError
 from ..contracts.run_config import CONFIG_FILE
+from ..contracts.run_lock import is_locked
 from ..contracts.state_folder import latest_state
 from ..contracts.uri import package_path
 from .config_file import Entry, read_entries
@@ -24,7 +25,16 @@ from .options import (
     check_resume,
     export_numbers,
 )
-from .resume import WEIGHTS, how_to_go_on, near_run, put_back, run_to_resume, state_to_start_from
+from .resume import (
+    WEIGHTS,
+    how_to_go_on,
+    how_to_start_again,
+    near_run,
+    put_back,
+    run_to_resume,
+    state_to_start_from,
+    status_of,
+)
 
 COMMANDS = ("fit", "validate", "test", "predict")
 PARSED_AS = {CHECK: "fit", DATA_REPORT: "fit", EXPORT: "validate"}
@@ -225,5 +235,12 @@ def read_run(command: str, value: str | None) -> Path | None:
             f"--run {value} on the command line is not finished, and no weights of it have won a validation yet; "
             f"{how_to_go_on(run)} goes on with it."
         )
+    if missing == [str(WEIGHTS)] and status_of(run) is None:
+        end = (
+            "has not begun to train"
+            if is_locked(run)
+            else f"was stopped before training began; {how_to_start_again(run)}"
+        )
+        raise UserError(f"--run {value} on the command line has no weights: it {end}.")
     what = f"it has no {' and no '.join(missing)}" if run.is_dir() else "there is no such folder"
     raise UserError(f"--run {value} on the command line is not a finished run: {what}; {near_run(run)}")

@@ -32,7 +32,8 @@ def run_to_resume(value: str) -> Path:
 def near_run(run: Path) -> str:
     """The end of the paragraph about a run that is not there."""
     folder = run.parent if run.parent.is_dir() else Path("runs")
-    names = [path.name for path in folder.iterdir() if (path / CONFIG_FILE).exists()] if folder.is_dir() else []
+    others = [path for path in folder.iterdir() if path.name != run.name] if folder.is_dir() else []
+    names = [path.name for path in others if (path / CONFIG_FILE).exists()]
     near = difflib.get_close_matches(run.name, names, 1)
     return f"did you mean {folder / near[0]}?" if near else f"give a run's directory; looked from {Path.cwd()}."
 
@@ -57,10 +58,14 @@ def check_run(run: Path) -> None:
         )
     if state is None:
         raise UserError(
-            f"{run} has no training state, since it was stopped before training began; start it again with "
-            f"{one_line(('finelab', 'fit', '-c', str(run / CONFIG_FILE), '--run.name', 'NAME'))}, or remove it."
+            f"{run} has no training state, since it was stopped before training began; {how_to_start_again(run)}, or "
+            "remove it."
         )
     verify(state)
+
+
+def how_to_start_again(run: Path) -> str:
+    return f"start it again with {one_line(('finelab', 'fit', '-c', str(run / CONFIG_FILE), '--run.name', 'NAME'))}"
 
 
 def started_elsewhere(state: Path | None) -> str:

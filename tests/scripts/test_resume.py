@@ -129,6 +129,8 @@ def test_a_changed_configuration_is_refused_with_a_diff(cut, untouched):
     assert "--allow-change trainer.max_epochs --allow-change model.init_args.optimizer.init_args.lr" in said
     assert "save_steps" not in said, "changes no number"
     assert "lr" in untouched("fit", "--resume", cut, "--model.optimizer.lr=0.01", "--allow-change", "trainer", "data")
+    said = untouched("fit", "--resume", cut, "--trainer.max_epochs=3", "--allow-change", "trainer.max_epoch")
+    assert "--allow-change trainer.max_epoch " in said and "did you mean trainer.max_epochs?" in said
     said = untouched("fit", "--resume", cut, "--model.adapter=finelab.models.adapters.BitFit")
     assert "model.init_args.adapter: peft.LoraConfig -> finelab.models.adapters.BitFit" in said
     assert "trial run" in untouched("fit", "--resume", cut, "--trainer.fast_dev_run", 1)
@@ -237,6 +239,10 @@ REFUSED = {
     "finished": (finished, ["is finished", "nothing to go on with"]),
     "no state": (lambda run: shutil.rmtree(newest(run)), ["no training state", "config.yaml --run.name NAME"]),
     "damaged state": (lambda run: flip(newest(run) / TENSORS), [TENSORS, "damaged"]),
+    "no manifest": (
+        lambda run: (newest(run) / MANIFEST).unlink(),
+        [MANIFEST, "damaged", "start the run again", "best"],
+    ),
     "damaged manifest": (lambda run: (newest(run) / MANIFEST).write_text("{"), [MANIFEST, "damaged"]),
     "truncated state": (lambda run: os.truncate(newest(run) / TENSORS, 100), [TENSORS, "damaged"]),
     "another format": (
@@ -254,6 +260,17 @@ def test_refused_without_torch(case, cut, untouched):
     change(cut)
     said = untouched("fit", "--resume", cut)
     assert all(part in said for part in parts), said
+    assert "fit --resume" not in said and "--ckpt_path" not in said, "what was just typed, or a state that is not there"
+
+
+def test_a_run_that_never_began_to_train_has_no_weights(cut, untouched):
+    shutil.rmtree(cut / "checkpoints")
+    (cut / RECORD_FILE).unlink()
+    said = untouched("test", "--run", cut)
+    assert "was stopped before training began; start it again with finelab fit -c runs/moved/config.yaml" in said
+    assert "did you mean" not in said
+    with RunLock(cut):
+        assert "has no weights: it has not begun to train" in untouched("test", "--run", cut)
 
 
 def test_a_run_that_is_being_written_is_refused(cut, untouched):
