@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...contracts.finding import Finding, ok
+from ...contracts.state_folder import CHECKPOINTS
 from .check import Check, Subject
 
 COPIES = 4
@@ -24,17 +25,24 @@ class DiskSpace(Check):
         weights = sum(p.numel() * p.element_size() for p in subject.module.parameters() if p.requires_grad)
         trial = subject.trial
         optimizer = trial.optimizer_bytes if trial is not None and trial.step_seconds else ADAM * weights
-        needed = COPIES * weights + STATES * optimizer + ROOM
+        written = occupied(subject.folder / CHECKPOINTS)  # a resumed run replaces what it has
+        needed = max(COPIES * weights + STATES * optimizer - written, 0) + ROOM
         there = next(folder for folder in [subject.folder, *subject.folder.absolute().parents] if folder.exists())
         free = shutil.disk_usage(there).free
         seen = f"checkpoints need about {size(needed)}, and {size(free)} are free under {folder_name(subject.folder)}"
         cure = "Free some space, or set run.root to a folder on another disk."
-        if free < needed:
+        if free < needed and subject.trainer.ckpt_path is None:
             yield Finding("disk", "error", seen, cure)
-        elif free < 2 * needed:
+        elif free < 2 * needed:  # an estimate alone stops no run that has been training
             yield Finding("disk", "warning", seen, cure)
         else:
             yield ok("disk", seen)
+
+
+def occupied(folder: Path) -> int:
+    """Bytes of its files; those with several names count once."""
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
 
 
 def folder_name(folder: Path) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from finelab.callbacks import Preflight
 from finelab.callbacks.checks import trial as trials
 from finelab.callbacks.checks.check import all_checks
+from finelab.callbacks.checks.disk_space import occupied
 from finelab.callbacks.order_digest import OrderDigest
 from finelab.callbacks.results import Results
 from finelab.contracts.errors import UserError
@@ -501,6 +502,31 @@ def test_the_disk_is_full(look, source, monkeypatch) -> None:
     for free, level in ((1 << 20, "error"), (1 << 27, "warning"), (1 << 40, "ok")):
         monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: shutil._ntuple_diskusage(free, 0, free))
         assert look(module(), source())["disk"].level == level
+
+
+def test_a_resumed_run_needs_no_room_for_what_it_replaces(look, source, monkeypatch, tmp_path) -> None:
+    free = 1 << 26  # what the rest of a run is said to need
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(free, 0, free))
+    found = look(module(), source())["disk"]
+    assert found.level == "error" and "need about 64.1 MiB" in found.seen
+    state = tmp_path / "checkpoints" / "state-00000001"
+    state.mkdir(parents=True)
+    (state / "state.safetensors").write_bytes(bytes(1 << 20))
+    os.link(state / "state.safetensors", tmp_path / "checkpoints" / "twice")
+    assert occupied(tmp_path / "checkpoints") == 1 << 20
+    found = look(module(), source())["disk"]
+    assert found.level == "warning" and "need about 64.0 MiB" in found.seen
+
+
+def test_a_resume_is_never_refused_over_the_disk(fit, source, tmp_path, monkeypatch) -> None:
+    fit(module(), source(), max_epochs=1).save_checkpoint(tmp_path / "state.ckpt")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
+    preflight = Preflight({}, tmp_path)
+    options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "max_epochs": 2}
+    resumed = L.Trainer(accelerator="cpu", callbacks=[preflight], use_distributed_sampler=False, **options)
+    with pytest.warns(UserWarning, match="disk: checkpoints need about"):
+        resumed.fit(module(), datamodule=source(), ckpt_path=tmp_path / "state.ckpt", weights_only=False)
+    assert resumed.global_step == 10
 
 
 # ---- in a fit
