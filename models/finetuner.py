@@ -187,9 +187,13 @@ class FineTuner(Objective):
         """
         own = {key: value for key, value in self.manifest().items() if key not in self.tolerated}
         require_same(checkpoint["finelab"]["module"], own, "The training state")
+        convert = self.trainer.precision_plugin.convert_module  # which Lightning does only after it has put weights in
+        convert(self)
         if self.adapter.restore(self.adapted, checkpoint["adapter"]):
             self.model, self.start = None, None
-            self.configure_model()
+            with self.trainer.precision_plugin.module_init_context():
+                self.configure_model()
+            convert(self)
             self.adapter.restore(self.adapted, checkpoint["adapter"])
         require_start(checkpoint["origin"], self.origin, type(self.adapter).__name__)
         moving = running_statistics(self)

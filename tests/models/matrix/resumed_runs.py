@@ -94,18 +94,26 @@ class PlainSave(L.Callback):
 
 
 def train(
-    module: FineTuner, plain: DataLoader, run: Path, *extra: L.Callback, state: Path | None = None, own: bool = True
+    module: FineTuner,
+    plain: DataLoader,
+    run: Path,
+    *extra: L.Callback,
+    state: Path | None = None,
+    own: bool = True,
+    precision: Any = "32-true",
 ) -> Left:
     """Args:
     extra: further callbacks.
     state: to go on from.
     own: save training states as a run of the command line does.
+    precision: of the trainer.
     """
     losses, quiet = Losses(), dict.fromkeys(["logger", "enable_progress_bar", "enable_model_summary"], False)
     trainer = L.Trainer(
         max_steps=STEPS,
         max_epochs=-1,
         accelerator="cpu",
+        precision=precision,
         enable_checkpointing=False,
         callbacks=[*([TrainingState(run, None, STOP)] if own else []), losses, *extra],
         plugins=[StateIO()],
@@ -118,10 +126,10 @@ def train(
     return Left(losses.seen, module.trainable_state(), moments, torch.get_rng_state())
 
 
-def killed(module: FineTuner, plain: DataLoader, run: Path) -> Path:
+def killed(module: FineTuner, plain: DataLoader, run: Path, **options: Any) -> Path:
     """The training state that a run leaves that is killed in its third step."""
     try:
-        train(module, plain, run, Kill())
+        train(module, plain, run, Kill(), **options)
     except Killed:
         state = latest_state(run)
         assert state is not None and state.name == f"state-{STOP:08d}"
@@ -129,11 +137,20 @@ def killed(module: FineTuner, plain: DataLoader, run: Path) -> Path:
     raise AssertionError("it was not killed")
 
 
-def require_exact_resume(make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path) -> None:
-    """The weights, the optimizer's state, the losses and the generator of both runs are the same to the bit."""
-    whole = train(make(), plain(), run / "whole")
-    state = killed(make(), plain(), run / "broken")
-    whole.require_same(train(make(), plain(), run / "broken", state=state))
+def require_exact_resume(
+    make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path, **options: Any
+) -> None:
+    """The weights, the optimizer's state, the losses and the generator of both runs are the same to the bit.
+
+    Args:
+        make: the module, anew.
+        plain: its rows.
+        run: an empty folder.
+        options: of ``train``.
+    """
+    whole = train(make(), plain(), run / "whole", **options)
+    state = killed(make(), plain(), run / "broken", **options)
+    whole.require_same(train(make(), plain(), run / "broken", state=state, **options))
 
 
 def require_exact_plain_resume(make: Callable[[], FineTuner], plain: Callable[[], DataLoader], run: Path) -> None:

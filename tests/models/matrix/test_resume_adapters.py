@@ -87,6 +87,20 @@ def test_a_resumed_run_is_the_run(case, task, tmp_path):
     require_exact_resume(lambda: task.module(case.config(task)), task.loader, tmp_path)
 
 
+PRECISE = ("Full", "LoRA init_lora_weights=pissa", "LoRA init_lora_weights=eva", "AdaLoRA in its schedule")
+
+
+@pytest.mark.parametrize(
+    "precision",
+    ["64-true", pytest.param("bf16-true", marks=pytest.mark.slow), pytest.param("bf16-mixed", marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("case", [case for case in [*every_case(), *BEYOND] if case.name in PRECISE], ids=identity)
+def test_a_resumed_run_is_the_run_in_every_precision(case, precision, tmp_path):
+    """Lightning (2.6.6) restores weights before it converts the module."""
+    task = TASKS["causal LM"]
+    require_exact_resume(lambda: task.module(case.config(task)), task.loader, tmp_path, precision=precision)
+
+
 @pytest.mark.parametrize("name", ["AdaLoRA in its schedule", "AdaMSS in its schedule"])
 def test_a_plain_checkpoint_holds_both_update_and_allocation(name, tmp_path):
     case, task = next(case for case in BEYOND if case.name == name), TASKS["classification"]
@@ -97,8 +111,11 @@ def stopped(config, run: Path, task: Task = TASKS["causal LM"], **options) -> Pa
     return killed(task.module(config, **options), task.loader(), run)
 
 
-@pytest.mark.parametrize("init", ["pissa_niter_4", "olora", "eva", "corda", "lora_ga"])
-def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("init", "precision"),
+    [(init, "32-true") for init in ("pissa_niter_4", "olora", "eva", "corda", "lora_ga")] + [("olora", "64-true")],
+)
+def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, precision, tmp_path, monkeypatch):
     """On another device or machine an init finds other directions; the run goes on from those that it began with."""
     sections = {"corda": {"corda_config": CordaConfig()}, "lora_ga": {"lora_ga_config": LoraGAConfig()}}
     config = functools.partial(LoraConfig, r=4, target_modules="all-linear", init_lora_weights=init)
@@ -107,8 +124,8 @@ def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, tmp_path
     def make():
         return task.module(config(**options), regularizers=[L2SP(0.3)])
 
-    whole = train(make(), task.loader(), tmp_path / "whole")
-    state = stopped(config(**options), tmp_path / "broken", regularizers=[L2SP(0.3)])
+    whole = train(make(), task.loader(), tmp_path / "whole", precision=precision)
+    state = killed(make(), task.loader(), tmp_path / "broken", precision=precision)
 
     def elsewhere(find, *arguments, **more):
         with torch.random.fork_rng():
@@ -136,7 +153,7 @@ def test_a_start_that_comes_out_otherwise_is_taken_from_the_state(init, tmp_path
 
     monkeypatch.setattr(peft_lora.Peft, "adapt", adapt_elsewhere)
     monkeypatch.setattr(peft_lora, "look", look_elsewhere)
-    whole.require_same(train(make(), task.loader(), tmp_path / "broken", state=state))
+    whole.require_same(train(make(), task.loader(), tmp_path / "broken", state=state, precision=precision))
     assert len(built) == 2, "the first start was to be another one"
 
 
