@@ -12,6 +12,7 @@ from ..contracts.run import Run
 from ..contracts.run_config import CONFIG_FILE, RunConfig
 from .environment import versions
 from .evaluation import data_of, finetuner, trial_batches
+from .event_files import cut_back, event_sizes
 from .results import Results
 from .state_io import OURS
 
@@ -28,7 +29,8 @@ class Continuation(Callback):
 
     Data of another fingerprint are refused unless the change of ``data`` is allowed, other versions of packages are
     noted. What has changed stands in the comments of config.yaml and in the record's notes; of a run that goes on in
-    its own directory config.yaml is brought up to date once everything has been loaded.
+    its own directory config.yaml is brought up to date once everything has been loaded, and TensorBoard's files lose
+    what came after the state once training is about to begin: a resume that is refused takes nothing away.
 
     Args:
         run: the run.
@@ -38,6 +40,7 @@ class Continuation(Callback):
     def __init__(self, run: Run, results: Results) -> None:
         self.run, self.results = run, results
         self._stored: dict[str, Any] = {}
+        self._former = set(event_sizes(run.directory))  # before this process opens a file of its own
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for key, names in TOLERATED.items():
@@ -70,6 +73,10 @@ class Continuation(Callback):
         self.results.note(*config.notes())
         if written and trainer.is_global_zero and not trial_batches(trainer):
             config.write(self.run.directory)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.run.goes_on and self._stored and trainer.is_global_zero and not trial_batches(trainer):
+            cut_back(self.run.directory, self._stored["events"], among=self._former)
 
     def _data_changed(self, trainer: Trainer) -> list[str]:
         data, stored = data_of(trainer), self._stored.get("fingerprint")

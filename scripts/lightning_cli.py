@@ -176,7 +176,7 @@ class FinelabCLI(LightningCLI):
             callbacks = standard_callbacks(run, callbacks)
             forced |= {"default_root_dir": run.directory, "plugins": [*as_list(config["plugins"]), state_io(run)]}
             if config["logger"] in (None, True):
-                forced["logger"] = RunLogger(run.directory, run.resumed_from)
+                forced["logger"] = RunLogger(run.directory)
         elif self.invocation.run is not None:
             callbacks.append(LoadWeights(self.invocation.run / WEIGHTS))
         if self.subcommand == "predict":

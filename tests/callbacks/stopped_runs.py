@@ -229,7 +229,7 @@ class Case:
         trainer = L.Trainer(
             default_root_dir=directory,
             callbacks=every,
-            logger=RunLogger(directory, state),
+            logger=RunLogger(directory),
             plugins=[state_io(run)],
             **(settings | self.trainer),
         )

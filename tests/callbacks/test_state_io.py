@@ -505,7 +505,8 @@ def test_an_event_file_that_is_a_link_is_not_cut_behind_it(tmp_path):
     (tmp_path / "kept").write_text("of somebody else")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "events.out.tfevents.1").symlink_to(tmp_path / "kept")
-    cut_back(tmp_path / "run", {"events.out.tfevents.1": 0, "../kept": 0})
+    sizes = {"events.out.tfevents.1": 0, "../kept": 0}
+    cut_back(tmp_path / "run", sizes, among=sizes)
     assert (tmp_path / "kept").read_text() == "of somebody else"
 
 
