@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from ..contracts.disk import disk_faults
 from ..contracts.errors import UserError
 from ..contracts.files import remove_folder, whole_folder
-from ..contracts.state_folder import BEST, INSTEAD, TENSORS, verify, write_manifest
+from ..contracts.state_folder import BEST, INSTEAD, TENSORS, read_manifest, verify, write_manifest
 from ..models.checkpoint_folder import stored_manifest
 from .state_file import StateFile, read_state, state_file
 
@@ -56,6 +56,7 @@ class StateIO(CheckpointIO):
             link_folder(self.best, scratch / BEST)
         if write_manifest(scratch, said, self._known(scratch))[TENSORS] != written:
             raise OSError(errno.EIO, "what was read back is not what was written", str(scratch / TENSORS))
+        read_manifest(scratch)
 
     def _known(self, scratch: Path) -> dict[str, str]:
         """Digests of the best weights that are the very files whose digests their own manifest has."""

@@ -201,6 +201,12 @@ class TrainingState(Callback):
         ranks, metrics, self._restored = self._restored["rng"], self._restored["metrics"], None
         if len(ranks) == trainer.world_size:
             restore_random_states(ranks[trainer.global_rank])
+        else:
+            rank_zero_warn(
+                f"The training state has the random generators of {len(ranks)} processes and there are "
+                f"{trainer.world_size}: these stay as they were seeded, so that the run does not go on as if it had "
+                "never stopped. Go on with as many devices as before where that matters."
+            )
         for callback in callbacks_of(trainer):
             if isinstance(callback, GradientAccumulationScheduler):  # which acts at the start of an epoch only
                 trainer.accumulate_grad_batches = callback.get_accumulate_grad_batches(trainer.current_epoch)

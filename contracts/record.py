@@ -127,7 +127,8 @@ class Record:
         order_trail: where that digest came from: sums over stretches of ``every`` steps, see ``OrderTrail``; two runs
             whose digests differ first part in the first stretch that differs. Empty without a digest.
         base_revision: commit of a base from the hub; None of a folder.
-        resumed: one entry per resume: the optimizer ``step`` it went on from, its ``time`` and its ``command``.
+        resumed: one entry per resume: the optimizer ``step`` it went on from, its ``time`` and its ``command``. One
+            that was killed before it had saved a state of its own is missing; config.yaml names it.
     """
 
     status: Status

@@ -61,7 +61,7 @@ def write_manifest(folder: Path, content: dict[str, Any], known: dict[str, str] 
     """
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     files = {name: (known or {}).get(name) or file_digest(path) for name, path in paths.items()}
-    whole = {"format": FORMAT, **content, "files": files}
+    whole = json.loads(json.dumps({"format": FORMAT, **content, "files": files}))  # keys are text when it is read
     text = json.dumps({**whole, SEAL: sealed(whole)}, indent=1)
     write_through(folder / MANIFEST, [text.encode()])
     return files

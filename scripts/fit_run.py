@@ -186,7 +186,8 @@ class FitRun:
         return f"{reason} {self.directory} did not finish{status}.{left}"
 
     def _finish(self, trainer: Trainer) -> None:
-        """Success is a record that was read again; nothing is kept of a trial run, nor of one that took no step.
+        """Success is a record that was read again; nothing is kept of a trial run, nor of one that took no step, unless
+        it began with a state: of one from the end of training only the evaluation is still due.
 
         Raises:
             UserError: no step was taken.
@@ -195,7 +196,7 @@ class FitRun:
         if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
             self.remove()
             return
-        if self.invocation.resumed is None and not self._trained(trainer):
+        if self.invocation.state is None and not self._trained(trainer):
             self.remove()
             raise UserError(
                 f"No step was taken, so nothing was kept: trainer.max_epochs is {trainer.max_epochs}, "

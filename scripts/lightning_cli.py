@@ -20,6 +20,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_warn
 from transformers.utils import logging as transformers_logging
 
 from ..callbacks.standard import standard_callbacks, state_io
@@ -177,6 +178,8 @@ class FinelabCLI(LightningCLI):
             forced |= {"default_root_dir": run.directory, "plugins": [*as_list(config["plugins"]), state_io(run)]}
             if config["logger"] in (None, True):
                 forced["logger"] = RunLogger(run.directory)
+            elif config["logger"] and run.goes_on:
+                warn_of_the_curve(as_list(config["logger"]))
         elif self.invocation.run is not None:
             callbacks.append(LoadWeights(self.invocation.run / WEIGHTS))
         if self.subcommand == "predict":
@@ -234,6 +237,15 @@ class FinelabCLI(LightningCLI):
         batches = self.trainer.predict(return_predictions=True, **arguments)
         found, writes_text = cast(list[dict[str, list]], batches or []), asks_for_text(self.datamodule, self.model)
         write_predictions(self.datamodule, found, self.invocation, writes_text)
+
+
+def warn_of_the_curve(loggers: list[Any]) -> None:
+    names = " and ".join(type(logger).__name__ for logger in loggers)
+    rank_zero_warn(
+        f"trainer.logger: {names} is not cut back to the training state, as the run's own TensorBoard files are: the "
+        "curve up to here may be deleted (CSVLogger does so), begin anew, or have points twice. Give it another folder "
+        "for what follows, or leave trainer.logger out."
+    )
 
 
 def as_list(given: Any) -> list[Any]:

@@ -10,6 +10,10 @@ from ...contracts.data import RehearsalSource
 from ...contracts.finding import Finding, ok
 from .check import Check, Subject
 
+CURE = "Let data.init_args.template put the end token of the tokenizer behind every answer and give it a label."
+FEWEST = 0.5
+"""Share of the answers that have an end; below it something is wrong, and not with single rows."""
+
 
 class SpecialTokens(Check):
     section = "tokens"
@@ -64,14 +68,17 @@ def end(tokenizer: Any, batch: Batch, answers: bool) -> Finding:
     share = torch.isin(targets, special).float().mean().item() if len(targets) else 0.0
     if share:
         tokens = tokenizer.convert_ids_to_tokens(targets[torch.isin(targets, special)].unique().tolist())
-        return ok(name, f"{', '.join(tokens)} is the last target of {share:.1%} of the rows")
+        seen = f"{', '.join(tokens)} is the last target of {share:.1%} of the rows"
+        if not answers or share >= FEWEST:
+            return ok(name, seen)
+        return Finding(name, "warning", f"{seen}, so that the model mostly learns not to stop", CURE)
     if not answers:
         return ok(name, "no target: documents have no end here (data.init_args.template.init_args.append_eos)")
     return Finding(
         name,
         "error",
         f"no row's target ends in {tokenizer.eos_token or 'an end token'}, so that the model never learns to stop",
-        "Let data.init_args.template put the end token of the tokenizer behind every answer and give it a label.",
+        CURE,
     )
 
 

@@ -46,6 +46,15 @@ class Endless(PromptResponse):
         return [s | {key: s[key][part] for key, part in cut.items()} for s in samples]
 
 
+class MostlyEndless(Endless):
+    """It forgets it behind all answers but every fourth."""
+
+    def encode(self, examples, tokenizer, context, label_names):
+        whole = PromptResponse.encode(self, examples, tokenizer, context, label_names)
+        cut = super().encode(examples, tokenizer, context, label_names)
+        return [w if i % 4 == 0 else c for i, (w, c) in enumerate(zip(whole, cut, strict=True))]
+
+
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("texts")
@@ -396,6 +405,11 @@ def test_a_text_that_begins_twice(look, source) -> None:
 def test_an_answer_without_an_end(look, source) -> None:
     found = look(module("lm"), source("lm", Endless()))["end token"]
     assert found.level == "error" and "no row's target ends in </s>" in found.seen
+
+
+def test_few_answers_with_an_end(look, source) -> None:
+    found = look(module("lm"), source("lm", MostlyEndless()))["end token"]
+    assert found.level == "warning" and "</s> is the last target of 25.0% of the rows" in found.seen
 
 
 def test_documents_need_no_end(look, source) -> None:

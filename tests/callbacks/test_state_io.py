@@ -144,6 +144,16 @@ def test_without_hard_links_the_best_weights_are_copied(run, monkeypatch):
     assert run.load() == 2 and run.names() == whole(2)
 
 
+def test_what_a_manifest_says_is_sealed_as_it_is_read(run):
+    """JSON gives back text for a key that was a number, and a list for a tuple."""
+    tree_with = tree(2)
+    tree_with["finelab"] |= {"counts": {2: "b", 10: "a"}, "pair": (1, 2)}
+    target = run.folder / "checkpoints" / state_name(2)
+    run.io.save_checkpoint(tree_with, target)
+    found = run.io.load_checkpoint(target)["finelab"]
+    assert found["counts"] == {"2": "b", "10": "a"} and found["pair"] == [1, 2]
+
+
 def test_a_state_of_the_same_step_is_replaced(run):
     run.save(1)
     assert run.load() == 1 and run.names() == whole(1)

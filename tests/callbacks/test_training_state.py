@@ -10,7 +10,9 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 
+from finelab.callbacks.random_states import random_states
 from finelab.callbacks.state_io import StateIO
+from finelab.callbacks.training_state import TrainingState
 from finelab.contracts.state_folder import latest_state
 
 from .stopped_runs import Case, Killed, Outcome, Stop, compare, differ
@@ -158,3 +160,11 @@ def test_any_run_stopped_at_any_moment(name, tmp_path) -> None:
             raise AssertionError(f"{moment}: {error}") from error
         done += 1
     assert done >= 14
+
+
+def test_generators_of_other_processes_are_not_passed_over_in_silence(tmp_path) -> None:
+    state, trainer = TrainingState(tmp_path), L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    state.load_state_dict({"rng": [random_states()] * 2, "should_stop": False, "metrics": {}})
+    state._stepped = 0
+    with pytest.warns(UserWarning, match="generators of 2 processes and there are 1"):
+        state._restore(trainer)

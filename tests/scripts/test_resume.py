@@ -193,6 +193,12 @@ def test_other_data_are_refused(made, cut, untouched):
     assert "The data are not those" in said and "--allow-change data.fingerprint" in said
 
 
+def test_the_curve_of_another_logger_is_warned_of(cut, finelab):
+    logger = json.dumps({"class_path": "lightning.pytorch.loggers.CSVLogger", "init_args": {"save_dir": "csv"}})
+    with pytest.warns(UserWarning, match="trainer.logger: CSVLogger is not cut back"):
+        assert finelab("fit", "--resume", cut, "--no-check", f"--trainer.logger={logger}") == 143
+
+
 def test_a_new_run_from_a_state(made, cut, finelab, capsys):
     before, state = contents(cut), latest_state(cut)
     argv = ("fit", "-c", made / "small.yaml", "--run.name", "branch", "--ckpt_path", state, "--no-check")
@@ -205,6 +211,17 @@ def test_a_new_run_from_a_state(made, cut, finelab, capsys):
     assert any(f"Started at step 2 from {state}" in note for note in record.notes)
     assert weights(Path("runs/branch")) == weights(made / "runs" / "whole")
     assert contents(cut) == before
+
+
+def test_a_new_run_from_the_end_of_training_is_evaluated(made, outside, here, finelab):
+    kick = json.dumps([{"class_path": f"{outside}.Kick", "init_args": {"steps": [6]}}])
+    argv = ("fit", "-c", made / "small.yaml", "--no-check", f"--trainer.callbacks={kick}")
+    assert finelab(*argv, "--run.name", "last") == 143
+    state = latest_state(Path("runs/last"))
+    assert state is not None and state.name == "state-00000006"
+    assert finelab(*argv, "--run.name", "branch", "--ckpt_path", state) == 0
+    assert read_record(Path("runs/branch")).status == "finished"
+    assert weights(Path("runs/branch")) == weights(made / "runs" / "whole")
 
 
 def test_an_unfinished_run_can_be_evaluated(made, cut, finelab, capsys):
