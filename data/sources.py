@@ -228,6 +228,6 @@ def _nearest(path: Path) -> str:
 def _existing(path: Path) -> Path:
     path = path.expanduser()
     if not path.is_file():
-        kind = "a folder; give one file per split" if path.is_dir() else "not there"
-        raise UserError(f"data.source: the file {path} is {kind} (looked from {Path.cwd()}). {_nearest(path)}".rstrip())
+        kind = "is a folder; give one file per split" if path.is_dir() else "is not there"
+        raise UserError(f"data.source: {path} {kind} (looked from {Path.cwd()}). {_nearest(path)}".rstrip())
     return path

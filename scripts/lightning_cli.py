@@ -36,7 +36,7 @@ from .links import all_seeds, data_seed, label_names, revision_of
 from .logger import RunLogger
 from .prediction_stream import asks_for_text, text_stream
 from .predictions import prepare_predictions, write_predictions
-from .results import note_test_read, show_metrics, write_test_metrics
+from .results import keep_test_metrics, show_metrics
 from .run_directory import RUN_DIRECTORY
 from .trained_chat import share_chat_template
 from .trained_labels import read_labels, share_labels
@@ -224,8 +224,7 @@ class FinelabCLI(LightningCLI):
         metrics = self.trainer.test(verbose=False, **arguments)
         show_metrics(metrics)
         if self.invocation.run is not None and self.trainer.is_global_zero:
-            write_test_metrics(self.invocation, metrics)
-            note_test_read(self.invocation.run)
+            keep_test_metrics(self.invocation, metrics)
 
     def predict(self, **arguments: Any) -> None:
         prepare_predictions(self.datamodule, self.invocation)
@@ -256,6 +255,8 @@ def as_list(given: Any) -> list[Any]:
 
 HARMLESS = (
     "`loftq_config` specified but will be ignored",  # every field of a peft configuration is given, defaults too
+    "It is recommended to use `self.log('val/",  # what we log of an evaluation is that of all ranks already
+    "It is recommended to use `self.log('test/",
     "`isinstance(treespec, LeafSpec)` is deprecated",  # inside Lightning
     "`is_gradient_checkpointing` is deprecated",  # inside transformers
 )

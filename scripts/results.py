@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
 from ..contracts.record import RECORD_FILE, read_record, write_record
 from .invocation import Invocation
@@ -20,12 +21,24 @@ def show_metrics(metrics: Metrics) -> None:
         print(f"{name:<{width}}  {value:.6g}")
 
 
-def write_test_metrics(invocation: Invocation, metrics: Metrics) -> None:
-    """Write the metrics into the run that was tested, whole or not at all."""
+def keep_test_metrics(invocation: Invocation, metrics: Metrics) -> None:
+    """Into the run that was tested: the metrics, whole or not at all, and a mark in its record.
+
+    Raises:
+        UserError: the run cannot be written to, or its record is not valid.
+    """
     assert invocation.run is not None
     path = invocation.run / "test.json"
     values = {name: value for part in metrics for name, value in part.items()}
-    write_atomically(path, json.dumps({"metrics": values, "command": list(invocation.written)}, indent=2) + "\n")
+    try:
+        write_atomically(path, json.dumps({"metrics": values, "command": list(invocation.written)}, indent=2) + "\n")
+        note_test_read(invocation.run)
+    except OSError as error:
+        raise UserError(
+            f"{invocation.run} could not be written to ({error.strerror}), so that the metrics above "
+            "are kept nowhere else and the record does not say that the test split was read. Give the right to write "
+            "there, or make room, and repeat the command."
+        ) from error
     print(f"written to {path}")
 
 

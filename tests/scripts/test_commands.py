@@ -1,6 +1,7 @@
 """fit, validate, test and predict on a tiny model, from the command line's point of view."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from finelab.contracts import files
 from finelab.contracts.errors import UserError
 from finelab.contracts.record import RECORD_FILE, read_record
 from finelab.contracts.run_config import one_line
@@ -298,10 +300,24 @@ def test_a_run_without_a_step_is_no_run(key, config, refused):
     assert "No step was taken" in paragraph and "trainer.max_epochs is" in paragraph
 
 
-def test_testing_a_run_marks_its_record(config, here):
+def test_testing_a_run_marks_its_record(config, here, capsys, monkeypatch):
     assert main(["fit", "-c", str(config()), "--run.name", "one"]) == 0
     before = read_record(here / "runs" / "one")
     assert main(["validate", "--run", "runs/one"]) == 0
     assert not before.test_read and read_record(here / "runs" / "one") == before
     assert main(["test", "--run", "runs/one"]) == 0
     assert read_record(here / "runs" / "one") == replace(before, test_read=True)
+
+    # and of a run that cannot be written to they are shown all the same
+    before = sorted((here / "runs").rglob("*"))
+    capsys.readouterr()
+
+    def refused(path, chunks):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(files, "write_through", refused)
+    assert main(["test", "--run", "runs/one"]) == 2
+    printed = capsys.readouterr()
+    assert "test/accuracy" in printed.out and "written to" not in printed.out
+    assert "finelab: runs/one could not be written to (Permission denied), so that" in printed.err
+    assert "Traceback" not in printed.err and sorted((here / "runs").rglob("*")) == before

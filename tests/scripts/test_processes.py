@@ -31,6 +31,7 @@ def start(*words: object, **options) -> subprocess.Popen:
 def finished(process: subprocess.Popen) -> None:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, out + err
+    assert "sync_dist" not in out + err, "Lightning's advice about metrics that are those of all ranks already"
 
 
 def test_two_ranks_leave_the_run_of_one(config, here):
