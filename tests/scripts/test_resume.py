@@ -145,10 +145,13 @@ def test_an_edited_config_file_is_a_changed_configuration(cut, untouched):
 
 def test_an_allowed_change_is_written_down(cut, finelab):
     more = ("--trainer.max_epochs", 3, "--trainer.log_every_n_steps=1", "--trainer.callbacks=null", "--no-check")
-    assert finelab("fit", "--resume", cut, *more, "--allow-change", "trainer.max_epochs", "trainer.callbacks") == 0
+    more += ("--model.optimizer.init_args.lr", 0.002)
+    allowed = ("trainer.max_epochs", "trainer.callbacks", "model.optimizer.init_args.lr")
+    assert finelab("fit", "--resume", cut, *more, "--allow-change", *allowed) == 0
     record = read_record(cut)
     assert (record.status, record.cost.steps) == ("finished", 9)
     assert "Changed at step 2: trainer.max_epochs: 2 -> 3." in record.notes
+    assert "Changed at step 2: model.init_args.optimizer.init_args.lr: 0.001 -> 0.002." in record.notes
     text = (cut / "config.yaml").read_text()
     assert (
         "\n# changed at step 2: trainer.max_epochs: 2 -> 3\n" in text and "# changed at step 2: trainer.log" not in text
