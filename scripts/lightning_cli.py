@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -21,10 +22,12 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_warn
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from transformers.utils import logging as transformers_logging
 
 from ..callbacks.standard import standard_callbacks, state_io
 from ..contracts.errors import UserError
+from ..contracts.interruption import Interrupted
 from ..contracts.run import RunPlace
 from ..models.finetuner import FineTuner
 from . import allowlist
@@ -207,6 +210,8 @@ class FinelabCLI(LightningCLI):
                 run()
         except MisconfigurationException as error:
             raise UserError(str(error)) from error
+        except SIGTERMException as stop:  # which has no code: it would end the process as if all were done
+            raise Interrupted(signal.SIGTERM) from stop
 
     def train(self, fit: Callable[[], None]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Who answers for a run, and what becomes of its directory when it is stopped."""
+"""Who answers for a run, and what becomes of its directory and of the exit code when it is stopped."""
 
 import errno
 import os
@@ -13,6 +13,7 @@ from finelab.callbacks.baseline import Baseline
 from finelab.contracts.interruption import Interrupted
 from finelab.contracts.state_folder import CHECKPOINTS, latest_state, state_name
 from finelab.models.objective import Objective
+from finelab.models.sequence_classifier import SequenceClassifier
 from finelab.scripts.cli import main
 from finelab.scripts.fit_run import FitRun
 from finelab.scripts.invocation import read_invocation
@@ -97,3 +98,23 @@ def test_a_signal_before_the_first_state_says_that_nothing_is_kept(config, here,
     assert "SIGTERM: stopping at the next boundary" in said and "everything saved" not in said
     assert "finelab: The run was stopped before training began; nothing was kept." in said
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_a_signal_that_only_lightning_has_seen_is_no_success(command, config, here, monkeypatch):
+    """As where Python has lost the exception that our handler raised: here the program has a handler of its own."""
+    score, seen = SequenceClassifier.score, []
+
+    def signalled(self, batch):
+        if not seen:
+            os.kill(os.getpid(), signal.SIGTERM)
+        seen.append(batch)
+        return score(self, batch)
+
+    monkeypatch.setattr(SequenceClassifier, "score", signalled)
+    former = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        assert main([command, "-c", str(config()), "--data.batch_size=2"]) == 143
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert len(seen) == 1
