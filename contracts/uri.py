@@ -66,6 +66,9 @@ def resolve(uri: str) -> Location:
             else "give an existing folder, a hub id or pkg://PACKAGE/FOLDER."
         )
         raise UserError(f"The base {uri!r} is neither a folder (looked from {Path.cwd()}) nor a hub id; {hint}")
+    from .hub import go_offline_without_hub  # here, since huggingface_hub takes half a second
+
+    go_offline_without_hub()
     return Location(uri, "hub", uri)
 
 

@@ -141,6 +141,9 @@ class HubSource(Source):
         from datasets import load_dataset
         from datasets.exceptions import DatasetsError
 
+        from ..contracts.hub import go_offline_without_hub
+
+        go_offline_without_hub()
         path, _, revision = self.identifier.partition("@")
         try:
             loaded = load_dataset(path, revision=revision or None)
