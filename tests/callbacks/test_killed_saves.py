@@ -3,6 +3,7 @@
 One process has everything imported and forks the writers. The short form is part of the fast tests.
 """
 
+import json
 import os
 import random
 import shutil
@@ -22,6 +23,7 @@ ELSEWHERE = Path("/dev/shm")
 WEIGHTS = torch.arange(300_000, dtype=torch.float32)
 LIGHTNINGS = {"pytorch-lightning_version": "2", "state_dict": {}, "loops": {}}
 BEST = bytes(range(256)) * 2_000
+WEIGHTS_FILE = "weights.safetensors"
 LONGEST = 0.06
 """Seconds until a kill; a save takes about 5 ms, most of it in fsync."""
 
@@ -33,8 +35,8 @@ def write_for_ever(run: Path, start: int, pipe: int) -> None:
     for step in range(start, start + 1_000_000):
         if step % 3 == 0:
             with whole_folder(best) as scratch:
-                digest = write_through(scratch / "weights", [BEST, step.to_bytes(8, "little")])
-                write_through(scratch / "digest", [digest.encode()])
+                digest = write_through(scratch / WEIGHTS_FILE, [BEST, step.to_bytes(8, "little")])
+                write_through(scratch / "finelab.json", [json.dumps({"files": {WEIGHTS_FILE: digest}}).encode()])
         former, target = states(run), run / "checkpoints" / state_name(step)
         io.save_checkpoint(LIGHTNINGS | {"global_step": step, "weights": WEIGHTS, "at": torch.tensor(step)}, target)
         os.write(pipe, step.to_bytes(8, "little"))
@@ -81,7 +83,8 @@ def storm(run: Path, kills: int) -> int:
         assert step >= told and int(found["at"]) == step and torch.equal(found["weights"], WEIGHTS)
         for best in (checkpoints / "best", state / "best"):
             if best.exists():
-                assert file_digest(best / "weights") == (best / "digest").read_text()
+                manifest = json.loads((best / "finelab.json").read_text())
+                assert manifest["files"] == {WEIGHTS_FILE: file_digest(best / WEIGHTS_FILE)}
         left = {path.name for path in checkpoints.iterdir()}
         assert left <= {"best", *(path.name for path in states(run))} and len(states(run)) <= 2, left
     return caught
