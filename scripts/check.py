@@ -1,7 +1,8 @@
 """``finelab check``: everything that fit checks before it starts, and nothing else."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,16 @@ class CheckCLI(FinelabCLI):
         fit()
 
 
+@contextmanager
+def only_warnings(logger: logging.Logger) -> Iterator[None]:
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def check_configuration(invocation: Invocation) -> int:
     """Run every check, show what was found, and write it where ``--output`` says.
 
@@ -86,8 +97,8 @@ def check_configuration(invocation: Invocation) -> int:
     """
     allowlist.enforce(invocation.trusted)
     quiet()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    inspection = CheckCLI(invocation).inspection
+    with only_warnings(logging.getLogger("lightning.pytorch")):
+        inspection = CheckCLI(invocation).inspection
     if invocation.output is not None:
         write_findings(inspection.findings, inspection.example, Path(invocation.output))
     return int(worst(inspection.findings) == "error")

@@ -1,6 +1,7 @@
 """``finelab check``: what it shows, what it returns, and that it leaves nothing."""
 
 import json
+import logging
 import re
 import sys
 
@@ -30,9 +31,10 @@ def check(capsys, here):
 
 def test_a_good_configuration(check, config, here):
     path = config()
-    before = left(here)
+    before, level = left(here), logging.getLogger("lightning.pytorch").level
     code, out, err = check("-c", path, "--output", "found.json")
     assert code == 0, out
+    assert logging.getLogger("lightning.pytorch").level == level, "a later fit of this process says what it says"
     assert left(here) == sorted([*before, "found.json"])
     for part in (
         "Data  ",
