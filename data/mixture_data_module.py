@@ -23,7 +23,7 @@ from .mixture_order import MixtureOrder
 from .mixture_parts import MixtureParts, require_trained
 from .mixture_report import listed, proportions, render_mixture, repeated_across
 from .mixture_specs import SourceSpec, check_specs, naming
-from .rehearsal import of_evaluation, of_training
+from .rehearsal import of_split
 from .sampler import FixedBatchSampler, training_sampler
 from .splits import Fractions
 from .template import Template
@@ -264,10 +264,7 @@ class MixtureDataModule(LightningDataModule):
         return self.parts[next(iter(parts))].batches(data, sampler, f"evaluate {split}")
 
     def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
-        whole = self.evaluation_loader(split)
-        if whole is None:
-            return None
-        return of_training(self.train_dataloader(), whole) if split == "train" else of_evaluation(whole)
+        return of_split(split, self.evaluation_loader(split), self.train_dataloader)
 
     @property
     def tokenizer(self) -> LoadedTokenizer:

@@ -1,7 +1,7 @@
 """The batches of a split that are tried before training, taken from its rows and not from its loader."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -12,6 +12,20 @@ from .sampler import FixedBatchSampler, GlobalBatchSampler
 
 SAMPLED = 256
 """Most rows whose tokens are looked at."""
+
+
+def of_split(
+    split: Literal["train", "validation"], whole: DataLoader | None, training: Callable[[], DataLoader]
+) -> RehearsalBatches | None:
+    """
+    Args:
+        split: whose batches.
+        whole: the split as for evaluation; None where there is none.
+        training: gives the loader of training.
+    """
+    if whole is None:
+        return None
+    return of_training(training(), whole) if split == "train" else of_evaluation(whole)
 
 
 def of_training(loader: DataLoader, whole: DataLoader) -> RehearsalBatches:

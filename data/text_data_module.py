@@ -24,7 +24,7 @@ from .loader_options import LoaderOptions
 from .ordered_loader import OrderedLoader
 from .prediction_input import read_prediction_input
 from .preparation import Preparation
-from .rehearsal import of_evaluation, of_training
+from .rehearsal import of_split
 from .rejections import Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder, training_sampler
 from .sources import Source, as_source
@@ -206,10 +206,7 @@ class TextDataModule(LightningDataModule):
         return self.layout.probe(self.tokenizer.pad_id)
 
     def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
-        whole = self.evaluation_loader(split)
-        if whole is None:
-            return None
-        return of_training(self.train_dataloader(), whole) if split == "train" else of_evaluation(whole)
+        return of_split(split, self.evaluation_loader(split), self.train_dataloader)
 
     @property
     def predicts_text(self) -> bool:
