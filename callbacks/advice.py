@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
+from ..contracts.metrics import strongest_reference
 from ..contracts.record import Record
-from .monitor import MODES
 
-MAXIMISED = frozenset(name for name, mode in MODES.items() if mode == "max")
 NLL_RISE = 1.02
 MEMORISED = 0.8
 LINES = 3
@@ -21,11 +20,6 @@ def advice(record: Record, regularizers: Sequence[str] = ()) -> list[str]:
     course = _overfitting(record, regularizers) or _still_improving(record)  # never "fewer epochs" beside "more epochs"
     found = [_below_reference(record), course, _one_seed(record)]
     return [line for line in found if line][:LINES]
-
-
-def strongest_reference(before: dict[str, dict[str, float]]) -> str | None:
-    """Of several references the last is the strongest (the probe after the majority class)."""
-    return list(before)[-1] if before else None
 
 
 def shown_split(record: Record) -> str | None:

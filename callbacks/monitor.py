@@ -1,37 +1,10 @@
 """Which validation metric picks the weights, and whether more of it is better."""
 
-from typing import Literal
-
 from lightning.pytorch import LightningModule
 
 from ..contracts.errors import UserError
+from ..contracts.metrics import MODES, Mode
 from .evaluation import finetuner
-
-Mode = Literal["max", "min"]
-
-MODES: dict[str, Mode] = {
-    "accuracy": "max",
-    "macro_f1": "max",
-    "nll": "min",
-    "perplexity": "min",
-    "ece": "min",
-    "bits_per_char": "min",
-    "bits_per_byte": "min",
-    "precision": "max",
-    "recall": "max",
-    "f1": "max",
-    "micro_f1": "max",
-    "subset_accuracy": "max",
-    "mean_average_precision": "max",
-    "mse": "min",
-    "mae": "min",
-    "r2": "max",
-    "pearson": "max",
-    "spearman": "max",
-    "bleu": "max",
-    "chrf": "max",
-    "exact_match": "max",
-}
 
 
 def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:

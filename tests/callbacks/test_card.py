@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from finelab.callbacks.advice import advice
-from finelab.callbacks.card import METRICS, as_text, card, duration
+from finelab.callbacks.card import as_text, card
 from finelab.callbacks.factors import factors, method, short_base
-from finelab.callbacks.monitor import MODES
+from finelab.contracts.figures import duration
+from finelab.contracts.metrics import MODES, TITLES
 from finelab.contracts.record import Best, Cost, Record, SplitResult
 from finelab.contracts.run import Run
 from finelab.contracts.seeds import Seeds
@@ -88,7 +89,7 @@ def test_a_language_model_card(run) -> None:
 
 
 def test_the_card_has_a_column_for_every_metric_that_may_pick_the_weights() -> None:
-    assert MODES.keys() - METRICS.keys() == {"bits_per_byte"}, "which says what bits_per_char says"
+    assert MODES.keys() - TITLES.keys() == {"bits_per_byte"}, "which says what bits_per_char says"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +193,7 @@ def test_durations() -> None:
 
 def test_programs_are_shown_as_this_shell_can_call_them(tmp_path, monkeypatch) -> None:
     """After ``make demo`` nothing is activated, and the programs lie beside its python."""
-    from finelab.callbacks.card import program
+    from finelab.callbacks.card_commands import program
 
     folder = tmp_path / "my lab" / "bin"
     folder.mkdir(parents=True)
@@ -204,3 +205,18 @@ def test_programs_are_shown_as_this_shell_can_call_them(tmp_path, monkeypatch) -
     assert program("finelab") == "finelab", "not there either"
     monkeypatch.setenv("PATH", str(folder))
     assert program("tensorboard") == "tensorboard"
+
+
+def test_what_does_not_fit_is_left_to_the_record(run) -> None:
+    """Never the metric that picked the weights, nor the loss."""
+    every = dict.fromkeys([*TITLES, "made_up"], 0.5)
+    record = a_record(
+        metrics={"test": SplitResult(500, {"majority": every}, every)}, best=Best("val/ece", "min", 0.5, 4)
+    )
+    lines = as_text(card(record, run)).splitlines()
+    assert all(len(line.rstrip()) <= 100 for line in lines if run.directory.name not in line)
+    header = next(line for line in lines if "test split" in line)
+    shown = [name for name in TITLES if f"{TITLES[name]} " in header]
+    assert {"ece", "nll", "exact_match"} < set(shown) and "mcc" not in shown
+    left = " ".join(line.strip() for line in lines[lines.index(header) :])
+    assert "In record.json too:" in left and "made_up" in left and "perplexity" in left
