@@ -13,6 +13,7 @@ from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
 from .card import Card
 from .chat_template import ChatTemplate
+from .clip_share import ClipShare
 from .continuation import Continuation
 from .data_report import DataReport
 from .factors import class_name
@@ -56,6 +57,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         PackingCheck(),
         Preflight(run.config, run.directory, run.rehearse, results),
         throughput,
+        ClipShare(),
         *progress(run.config.get("trainer", {}), throughput),
         order,
         history,
