@@ -17,7 +17,9 @@ from .best_checkpoint import watched
 from .early_stopping import EarlyStopping
 from .evaluation import Score, data_of, finetuner, gathered, on_device, split_loader, undisturbed, untouched_base
 from .frozen_feature_probe import FrozenFeatureProbe
+from .measure import measures_of
 from .monitor import require_logged
+from .probes import probes_of
 from .results import Results
 from .split_evaluation import evaluate_split, logged
 
@@ -67,6 +69,8 @@ class Baseline(Callback):
             self.results.note(LOST.format(adapter=type(tuner.adapter).__name__))
         with untouched_base(pl_module):
             scored = self._evaluate_references(trainer, pl_module)
+            for measure in () if self.lost else measures_of(trainer):
+                measure.measure_base(trainer, pl_module)
         for monitor in all_watched(trainer, pl_module) if scored else ():
             require_logged(monitor, scored)
 
@@ -96,6 +100,9 @@ class Baseline(Callback):
             scored |= logged(found)
             for split, evaluation in found.items():
                 self.results.add_before(split, name, evaluation)
+            probes = probes_of(trainer)
+            if name == "base" and probes is not None and "validation" in found:
+                probes.take_base(found["validation"])
             if name == "base" and found:
                 for logger in trainer.loggers:
                     logger.log_metrics(logged(found), step=trainer.global_step)

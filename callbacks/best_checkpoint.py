@@ -14,6 +14,7 @@ from ..models.sharding import whole
 from .averages import as_validated
 from .evaluation import finetuner, trial_batches
 from .monitor import Mode, monitored, require_logged
+from .probes import probes_of
 from .split_evaluation import evaluate_split, logged
 from .state_io import link_folder
 
@@ -84,9 +85,13 @@ class BestCheckpoint(Checkpoint):
 
     def _validate(self, trainer: Trainer, module: LightningModule) -> None:
         """On as many batches as the trainer's own validation, so that the values can be compared."""
-        metrics = logged(evaluate_split(module, "validation", trainer, batches=trainer.num_val_batches))
+        found = evaluate_split(module, "validation", trainer, batches=trainer.num_val_batches)
+        metrics = logged(found)
         if not metrics:
             return
+        probes = probes_of(trainer)
+        if probes is not None and "validation" in found:
+            probes.take_last(trainer, module, found["validation"])
         assert self.monitor is not None
         require_logged(self.monitor, metrics)
         for logger in trainer.loggers:

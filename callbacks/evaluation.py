@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import torch
@@ -35,6 +35,8 @@ class Evaluation:
         rows: rows over all ranks, on rank 0.
         notes: what a reader of the metrics must know.
         undefined: metrics of the module that this split does not define.
+        missing: the same and those of the trainer's ``SplitMetrics`` -> why, where that is known.
+        tables: what is no single number, as JSON (``Meter.tables``).
         observed: what each of the trainer's ``SplitMetrics`` took of it, from which several sets are scored together.
     """
 
@@ -44,6 +46,8 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     undefined: frozenset[str] = frozenset()
     observed: tuple[Any, ...] = ()
+    missing: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -64,7 +68,7 @@ def evaluate(
     """
     tuner = finetuner(module)
     score = score or tuner.score
-    meter = tuner.meter().to(tuner.device)
+    meter = tuner.full_meter().to(tuner.device)
     examples: dict[str, list[Any]] = {}
     if isinstance(loader, Iterator) and split_metrics_of(trainer):
         loader = list(loader)  # which is read once for each of them
@@ -77,7 +81,7 @@ def evaluate(
                 also(scored, batch)
             for name, values in tuner.example_columns(scored, batch).items():
                 examples.setdefault(name, []).extend(values)
-        metrics = meter.compute()
+        metrics, missing, tables = meter.compute(), meter.missing(), meter.tables()
     examples = _gathered_by_sample(examples)
     data = data_of(trainer)
     if isinstance(data, MixedSources) and "source_id" in examples:
@@ -88,8 +92,20 @@ def evaluate(
     found, columns, notes = split_scores(trainer, [observed])
     for added in columns:
         add_columns(examples, added)
-    undefined = meter.at_times - metrics.keys()
-    return Evaluation(metrics | found, {} if trial_batches(trainer) else examples, rows, notes, undefined, observed)
+    missing |= split_missing(trainer, [observed])
+    undefined = (meter.at_times | missing.keys()) - metrics.keys() - found.keys()
+    examples = {} if trial_batches(trainer) else examples
+    return Evaluation(metrics | found, examples, rows, notes, undefined, observed, missing, tables)
+
+
+def example_columns(module: LightningModule, loader: Iterable[Batch], trainer: Trainer) -> list[dict[str, list[Any]]]:
+    """The per-example columns of this rank's batches, and nothing else."""
+    tuner, found = finetuner(module), []
+    with undisturbed(module):
+        for batch in on_device(loader, trainer):
+            with trainer.precision_plugin.forward_context():
+                found.append(tuner.example_columns(tuner.score(batch), batch))
+    return found
 
 
 def split_scores(
@@ -106,6 +122,15 @@ def split_scores(
         columns.append(added)
         notes += callback.notes()
     return metrics, columns, tuple(notes)
+
+
+def split_missing(trainer: Trainer, observed: Sequence[tuple[Any, ...]]) -> dict[str, str]:
+    """Of one set or several together, which metrics of the trainer's ``SplitMetrics`` are not defined, and why."""
+    return {
+        name: reason
+        for index, callback in enumerate(split_metrics_of(trainer))
+        for name, reason in callback.missing([of_set[index] for of_set in observed]).items()
+    }
 
 
 def split_metrics_of(trainer: Trainer) -> list[SplitMetrics]:

@@ -7,12 +7,14 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
 from .evaluation import untouched_base
+from .measure import measures_of
 from .results import Results
 from .split_evaluation import evaluate_split, has_split, logged
 
 
 class FinalEvaluation(Callback):
-    """Evaluates the best weights on the validation split and, only if told so, everything on the test split.
+    """Evaluates the best weights on the validation split, lets every ``Measure`` look at them, and, only if told so,
+    everything on the test split.
 
     Args:
         results: shared with ``Baseline``, whose references are evaluated on the test split by the untouched base.
@@ -33,6 +35,8 @@ class FinalEvaluation(Callback):
         rank_zero_info("Evaluating the best weights ...")
         for split, evaluation in evaluate_split(pl_module, "validation", trainer).items():
             self.results.add_after(split, evaluation)
+        for measure in measures_of(trainer):
+            measure.measure_best(trainer, pl_module)
         if self.evaluate_test:
             self._evaluate_test(trainer, pl_module)
 

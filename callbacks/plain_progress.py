@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from .best_checkpoint import watched
 from .evaluation import finetuner
+from .planned_steps import total_steps
 
 
 class PlainProgress(ProgressBar):
@@ -64,12 +65,3 @@ class PlainProgress(ProgressBar):
             parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
         if self.is_enabled:
             print("  ".join(parts), file=sys.stderr, flush=True)
-
-
-def total_steps(trainer: Trainer) -> int | None:
-    """Optimizer steps of the whole run, from what the trainer already knows: asking it for
-    ``estimated_stepping_batches`` would set up the loaders again."""
-    limits = [trainer.max_steps] if trainer.max_steps > 0 else []
-    if trainer.max_epochs and trainer.max_epochs > 0 and math.isfinite(trainer.num_training_batches):
-        limits.append(math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches) * trainer.max_epochs)
-    return min(limits, default=None)

@@ -1,13 +1,11 @@
 """What the evaluations of one run found."""
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..contracts.disk import disk_faults
-from ..contracts.files import part_of, sync_to_disk
 from .evaluation import Evaluation, Score
+from .example_files import write_examples
 
 
 @dataclass
@@ -20,6 +18,8 @@ class Results:
         before: split, or ``SPLIT/NAME`` of one of its sets -> reference -> metrics.
         after: likewise -> metrics of the tuned model.
         rows: likewise -> rows.
+        missing: likewise -> metrics of the tuned model that are not defined there -> why.
+        tables: likewise -> tables of the tuned model.
         examples: ``validation-before`` and the like -> file, relative to ``directory``.
         notes: what a reader has to know.
         test_read: whether the test split was read.
@@ -30,6 +30,8 @@ class Results:
     before: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     after: dict[str, dict[str, float]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
+    missing: dict[str, dict[str, str]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     test_read: bool = False
@@ -46,6 +48,7 @@ class Results:
 
     def add_after(self, split: str, evaluation: Evaluation) -> None:
         self.after[split] = evaluation.metrics
+        self.missing[split], self.tables[split] = evaluation.missing, evaluation.tables
         self.rows[split] = evaluation.rows
         self.note(*evaluation.notes)
         self._write_examples(f"{split}-after", evaluation)
@@ -61,16 +64,6 @@ class Results:
     def _write_examples(self, name: str, evaluation: Evaluation) -> None:
         if self.directory is None or not evaluation.examples:
             return
-        import pyarrow
-        import pyarrow.parquet
-
         relative = Path("predictions") / f"{name}.parquet"
-        path = self.directory / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = part_of(path)
-        table = pyarrow.table(evaluation.examples)
-        with disk_faults(path, table.nbytes):
-            pyarrow.parquet.write_table(table, scratch)
-            sync_to_disk(scratch)
-            os.replace(scratch, path)
+        write_examples(evaluation.examples, self.directory / relative)
         self.examples[name] = str(relative)

@@ -29,6 +29,7 @@ from .evaluation import data_of, finetuner, trial_batches
 from .factors import class_name, described, statement, trained_share
 from .failure import Failure
 from .history import History
+from .measure import findings_of, verdict_of
 from .order_digest import OrderDigest
 from .results import Results
 from .throughput import Throughput
@@ -150,7 +151,13 @@ class RunRecord(Callback):
         tuner, results = finetuner(module), self.results
         trainable, total = tuner.parameter_counts()
         metrics = {
-            split: SplitResult(results.rows[split], results.before.get(split, {}), results.after.get(split, {}))
+            split: SplitResult(
+                results.rows[split],
+                results.before.get(split, {}),
+                results.after.get(split, {}),
+                results.missing.get(split, {}),
+                results.tables.get(split, {}),
+            )
             for split in results.rows
         }
         return Record(
@@ -179,6 +186,8 @@ class RunRecord(Callback):
             notes=self._notes(module),
             error=error,
             resumed=self.resumed,
+            verdict=verdict_of(trainer),
+            findings=findings_of(trainer) if status == "finished" else {},
         )
 
     def _best(self, trainer: Trainer) -> Best | None:

@@ -10,8 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 
 from ..contracts.batch import Batch
 from ..contracts.data import Split
+from ..models.meters import Meter
 from ..models.set_meters import sets_apart
-from .evaluation import Evaluation, Score, evaluate, finetuner, split_loader, split_scores
+from .evaluation import Evaluation, Score, evaluate, finetuner, split_loader, split_missing, split_scores
 
 
 def evaluate_split(
@@ -39,7 +40,7 @@ def evaluate_split(
         loader = split_loader(trainer, split)
         return {} if loader is None else {split: evaluate(module, first(loader, batches, 0), trainer, score)}
     tuner = finetuner(module)
-    meter = tuner.meter().to(tuner.device)
+    meter = tuner.full_meter().to(tuner.device)
     found: dict[str, Evaluation] = {}
     for index, each in enumerate(sets):
         also = meter.update if each.pooled else None
@@ -49,14 +50,18 @@ def evaluate_split(
     if not pooled:
         return apart
     parts = [found[name] for name in pooled]
-    metrics, undefined = parts[0].metrics, parts[0].undefined
-    if len(parts) > 1:
-        metrics = meter.compute()
-        undefined = meter.at_times - metrics.keys()
-        metrics |= split_scores(trainer, [part.observed for part in parts])[0]
-    examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
-    whole = Evaluation(metrics, examples, rows, parts[0].notes, undefined)
+    whole = parts[0] if len(parts) == 1 else _pooled(meter, parts, trainer)
     return {split: whole} | apart | {f"{split}/{name}": replace(found[name], examples={}) for name in pooled}
+
+
+def _pooled(meter: Meter, parts: Sequence[Evaluation], trainer: Trainer) -> Evaluation:
+    """Several sets as one; ``meter`` has seen all their batches."""
+    metrics, observed = meter.compute(), [part.observed for part in parts]
+    missing = meter.missing() | split_missing(trainer, observed)
+    metrics |= split_scores(trainer, observed)[0]
+    undefined = (meter.at_times | missing.keys()) - metrics.keys()
+    examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
+    return Evaluation(metrics, examples, rows, parts[0].notes, undefined, (), missing, meter.tables())
 
 
 def has_split(trainer: Trainer, split: Split) -> bool:

@@ -35,6 +35,10 @@ class SplitMetrics(Callback, ABC):
             was measured.
         """
 
+    def missing(self, observed: Sequence[Any]) -> dict[str, str]:
+        """Metrics that these sets do not define -> why."""
+        return {}
+
     def notes(self) -> list[str]:
         """What a reader of the metrics must know."""
         return []

@@ -24,6 +24,7 @@ from .order_digest import OrderDigest
 from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
 from .preflight import Preflight
+from .probes import Probes
 from .ranks_end import RanksEnd
 from .results import Results
 from .run_record import RunRecord
@@ -37,7 +38,8 @@ from .training_state import TrainingState
 def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]:
     """Everything that watches, keeps and reports a run, in the order in which the end of training needs it.
 
-    The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch.
+    The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch. A
+    user's own replaces the standard one of the same class; his ``Probes`` are to stand before what reads them.
 
     The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
     last), everything is evaluated, the record is written, TensorBoard and the card show it.
@@ -47,16 +49,17 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     best = BestCheckpoint(run.directory, run.config.get("monitor"))
     run_record = RunRecord(run, results, best, throughput, order, history)
     place, interruption = run.config.get("run", {}), Interruption()
-    return [
+    standard = [
         TrainingState(run.directory, place.get("save_minutes"), place.get("save_steps"), interruption),
         interruption,
         Continuation(run, results),
+        throughput,
+        Probes(directory=run.directory),
         *own,
         DataReport(run.directory),
         ChatTemplate(),
         PackingCheck(),
         Preflight(run.config, run.directory, run.rehearse, results),
-        throughput,
         ClipShare(),
         *progress(run.config.get("trainer", {}), throughput),
         order,
@@ -69,6 +72,8 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Card(run, run_record),
         best,
     ]
+    brought = {type(callback) for callback in own}
+    return [each for each in standard if each in own or type(each) not in brought]
 
 
 def state_io(run: Run) -> StateIO:

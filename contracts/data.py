@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 from .batch import Batch
 from .targets import TargetKind
 
@@ -164,4 +166,32 @@ class RehearsalSource(Protocol):
 
     def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
         """None where there is no such split."""
+        ...
+
+
+@runtime_checkable
+class ProbeSource(Protocol):
+    """A data module that gives a fixed part of its training rows to look at, apart from the training stream."""
+
+    def probe_loader(self, rows: int) -> Iterable[Batch] | None:
+        """Training rows as evaluation has them (padded, one sample a row), the same at any time.
+
+        Args:
+            rows: how many over all ranks; fewer where there are not so many.
+
+        Returns:
+            Each row once over the ranks, in a fixed order; None where there are no training rows.
+        """
+        ...
+
+    def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
+        """Which samples come from one row of the source, e.g. the windows of a document.
+
+        Args:
+            split: whose samples.
+            samples: [n] sample ids.
+
+        Returns:
+            [n] the id of the first sample of the same row.
+        """
         ...

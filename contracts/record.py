@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from .errors import UserError
 from .files import write_atomically
+from .verdict import Evidence, Remedy, Verdict
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 RECORD_FILE = "record.json"
 
 Metrics = dict[str, float]
@@ -33,11 +34,15 @@ class SplitResult:
         rows: rows evaluated.
         before: metrics of each reference: ``base``, or ``majority`` and ``probe`` where the head is new.
         after: metrics of the tuned model, empty where the run did not get there.
+        missing: metrics that this split or these predictions do not define -> why.
+        tables: of the tuned model, e.g. the confusion matrix.
     """
 
     rows: int
     before: dict[str, Metrics]
     after: Metrics
+    missing: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,6 +134,8 @@ class Record:
         base_revision: commit of a base from the hub; None of a folder.
         resumed: one entry per resume: the optimizer ``step`` it went on from, its ``time`` and its ``command``. One
             that was killed before it had saved a state of its own is missing; config.yaml names it.
+        verdict: whether it overfits; None where nobody looked.
+        findings: what each ``Measure`` found, by its name; what could not be measured is ``{"missing": reason}``.
     """
 
     status: Status
@@ -156,6 +163,8 @@ class Record:
     order_trail: dict[str, Any] = field(default_factory=dict)
     base_revision: str | None = None
     resumed: list[dict[str, Any]] = field(default_factory=list)
+    verdict: Verdict | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
 
@@ -227,7 +236,7 @@ def _parse(value: Any, kind: Any, where: str, key: str) -> Any:
     if origin is list:
         _expect(isinstance(value, list), where, key, "has to be a list", value)
         return [_parse(item, arguments[0], where, f"{key}[{i}]") for i, item in enumerate(value)]
-    if isinstance(kind, type) and kind in (Record, SplitResult, Best, Cost):
+    if isinstance(kind, type) and kind in (Record, SplitResult, Best, Cost, Verdict, Evidence, Remedy):
         return _parse_fields(value, kind, where, key)
     if kind is float:
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -7,6 +7,7 @@ from functools import cached_property
 from math import inf
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch import LightningDataModule
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
@@ -23,6 +24,7 @@ from .mixture_order import MixtureOrder
 from .mixture_parts import MixtureParts, require_trained
 from .mixture_report import listed, proportions, render_mixture, repeated_across
 from .mixture_specs import SourceSpec, check_specs, naming
+from .probe_rows import drawn_of_each
 from .rehearsal import of_split
 from .sampler import FixedBatchSampler, training_sampler
 from .splits import Fractions
@@ -262,6 +264,24 @@ class MixtureDataModule(LightningDataModule):
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         sampler = FixedBatchSampler(data.lengths, size, *self._place())
         return self.parts[next(iter(parts))].batches(data, sampler, f"evaluate {split}")
+
+    def probe_loader(self, rows: int) -> DataLoader[Batch] | None:
+        """The sources are represented as in the validation split, so that the two losses can be compared."""
+        parts = {name: self.parts[name].require("train") for name in self.sources}
+        sizes = {name: len(part) for name, part in parts.items()}
+        like = {name: len(self.parts[name].samples("validation") or ()) for name in self.sources}
+        data = MixedSamples(parts, {name: part.lengths for name, part in parts.items()})
+        chosen = drawn_of_each(sizes, like, rows, self.seed)
+        return self._placed(next(iter(parts))).probe_batches(data, chosen, data.lengths)
+
+    def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
+        found = samples.copy()
+        for name in self.sources:
+            part = self.parts[name].samples(split)
+            if part is not None:
+                own = (samples >= part.first_id) & (samples < part.first_id + len(part))
+                found[own] = part.document_of(samples[own])
+        return found
 
     def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
         return of_split(split, self.evaluation_loader(split), self.train_dataloader)

@@ -29,7 +29,7 @@ from .tokenized_split import TokenizedSplit
 from .tokenizer import LoadedTokenizer
 
 ORDER = ("train", "validation", "test")
-AUDITED = ("row", "full_tokens", "supervised", "shortened", "prompt_tokens", "answers_left_out", "cut_words")
+AUDITED = ("full_tokens", "supervised", "shortened", "prompt_tokens", "answers_left_out", "cut_words")
 """Columns of samples that the audit reads and that no batch holds."""
 
 BASES = {*Source.__mro__, *Template.__mro__, *LightningDataModule.__mro__}

@@ -5,11 +5,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import DataLoader
 
 from ..contracts.batch import Batch
-from ..contracts.data import PackedSamples, RehearsalBatches
+from ..contracts.data import PackedSamples, RehearsalBatches, Split
 from ..contracts.errors import UserError
 from .preparation import Preparation
 from .rehearsal import SAMPLED, of_units
@@ -105,15 +106,29 @@ class StreamingTextDataModule(TextDataModule):
         """Of the training rows, what the first chunk holds; the longest row of a stream is not known."""
         if split != "train":
             return super().rehearsal(split)
-        chunk = next((chunk for chunk in self._stream.chunks(Cursor()) if chunk.samples), None)
-        if chunk is None:
-            raise self._stream.nothing()
+        samples = self._first_samples
         order = ChunkOrder(self.loader, self.context, self.batch_size, self.seed)
         collate = collator_of(self.template, self.tokenizer.pad_id, self.loader)
-        return of_units(order.units(chunk.samples, 0, 0, 0), self.batch_size, collate, self._sampled(chunk.samples))
+        return of_units(order.units(samples, 0, 0, 0), self.batch_size, collate, self._sampled(samples))
 
     def _sampled(self, samples: list[Sample]) -> Batch:
         return self.template.collator(self.tokenizer.pad_id)(samples[:SAMPLED])
+
+    def probe_loader(self, rows: int) -> DataLoader[Batch]:
+        """Of the first chunk."""
+        samples = self._first_samples[:rows]
+        lengths = np.array([len(sample["input_ids"]) for sample in samples])  # pyright: ignore[reportArgumentType]
+        return self.probe_batches(samples, np.arange(len(samples)), lengths)  # pyright: ignore[reportArgumentType]
+
+    def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
+        return samples if split == "train" else super().document_of(split, samples)
+
+    @cached_property
+    def _first_samples(self) -> list[Sample]:
+        samples = next((chunk.samples for chunk in self._stream.chunks(Cursor()) if chunk.samples), None)
+        if samples is None:
+            raise self._stream.nothing()
+        return samples
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """A training step takes this batch: from here on the stream stands behind it."""
@@ -127,10 +142,7 @@ class StreamingTextDataModule(TextDataModule):
     def packing_probe(self) -> PackedSamples | None:
         if not (self.loader.packing or self.loader.padding_free):
             return None
-        samples = next((chunk.samples for chunk in self._stream.chunks(Cursor()) if chunk.samples), None)
-        if samples is None:
-            raise self._stream.nothing()
-        return probe_of(samples[:PROBED], self.tokenizer.pad_id, self.loader.padding_free)
+        return probe_of(self._first_samples[:PROBED], self.tokenizer.pad_id, self.loader.padding_free)
 
     @cached_property
     def _stream(self) -> TextStream:

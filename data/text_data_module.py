@@ -5,10 +5,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from datasets import Dataset
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.data import Dataset as TorchDataset
 
 from ..contracts.batch import Batch
@@ -24,6 +25,7 @@ from .loader_options import LoaderOptions
 from .ordered_loader import OrderedLoader
 from .prediction_input import read_prediction_input
 from .preparation import Preparation
+from .probe_rows import drawn
 from .rehearsal import of_split
 from .rejections import Rejections
 from .sampler import FixedBatchSampler, GlobalBatchSampler, GlobalOrder, training_sampler
@@ -205,6 +207,13 @@ class TextDataModule(LightningDataModule):
     def packing_probe(self) -> PackedSamples | None:
         return self.layout.probe(self.tokenizer.pad_id)
 
+    def probe_loader(self, rows: int) -> DataLoader[Batch] | None:
+        data = self._datasets.get("train")
+        return None if data is None else self.probe_batches(data, drawn(len(data), rows, self.seed), data.lengths)
+
+    def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
+        return self._datasets[split].document_of(samples)
+
     def rehearsal(self, split: Literal["train", "validation"]) -> RehearsalBatches | None:
         return of_split(split, self.evaluation_loader(split), self.train_dataloader)
 
@@ -219,7 +228,7 @@ class TextDataModule(LightningDataModule):
         """Raises:
         UserError: the source has no test split.
         """
-        self._require("test")
+        self.require("test")
         loader = self.evaluation_loader("test")
         assert loader is not None
         return loader
@@ -293,14 +302,17 @@ class TextDataModule(LightningDataModule):
         Raises:
             UserError: there is none, or its samples cannot share a row.
         """
-        data, pad = self._require("train"), self.tokenizer.pad_id
+        data, pad = self.require("train"), self.tokenizer.pad_id
         return TrainingLayout.of(data, self.template, pad, self.context, self.loader, self.seed)
 
     @property
     def _layout_notes(self) -> tuple[str, ...]:
         return self.layout.notes if "train" in self._datasets else ()
 
-    def _require(self, split: Split) -> TokenDataset:
+    def require(self, split: Split) -> TokenDataset:
+        """Raises:
+        UserError: there is no such split.
+        """
         if split not in self._datasets:
             raise UserError(
                 f"{self.source.name} has no {split} split (it has {', '.join(self._datasets) or 'none'}); "
@@ -321,6 +333,12 @@ class TextDataModule(LightningDataModule):
     def batches(self, rows: TorchDataset[Any], sampler: Sampler[list[int]], name: str) -> DataLoader[Batch]:
         """A loader as this module makes them, of any rows in any order; equal names draw equal worker seeds."""
         return DataLoader(rows, batch_sampler=sampler, generator=self._generator(name), **self._options())
+
+    def probe_batches(self, rows: TorchDataset[Any], chosen: np.ndarray, lengths: np.ndarray) -> DataLoader[Batch]:
+        """Some of the rows, as for evaluation."""
+        size = self.loader.evaluation_batch_size or 2 * self.batch_size
+        sampler = FixedBatchSampler(lengths[chosen], size, *self._place())
+        return self.batches(Subset(rows, chosen.tolist()), sampler, "probe")
 
     def _generator(self, name: str) -> torch.Generator:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.

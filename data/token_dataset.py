@@ -32,9 +32,15 @@ class TokenDataset(Dataset[Sample]):
         self.columns = {name: Ragged(samples.data.column(name)) for name in ragged}
         self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
         self.lengths = self.columns["input_ids"].lengths
+        self._rows = samples.data.column("row").to_numpy() if "row" in samples.column_names else np.arange(self.size)
 
     def __len__(self) -> int:
         return self.size
+
+    def document_of(self, samples: np.ndarray) -> np.ndarray:
+        """[n] sample ids to the ids of the first samples of the same rows."""
+        _, first, of = np.unique(self._rows, return_index=True, return_inverse=True)
+        return self.first_id + first[of[samples - self.first_id]]
 
     def __getitem__(self, index: int) -> Sample:
         sample: Sample = {"sample_id": self.first_id + index, "source_id": self.source_id}

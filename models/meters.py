@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +40,18 @@ class Meter(nn.Module):
     def compute(self) -> dict[str, float]:
         """The metrics by name; nll is in nats per supervised token."""
 
+    def missing(self) -> dict[str, str]:
+        """Metrics that the rows or the predictions do not define -> why; to be asked after ``compute``."""
+        return {}
+
+    def tables(self) -> dict[str, Any]:
+        """What is no single number, as JSON: a confusion matrix, bins."""
+        return {}
+
     def logged(self) -> dict[str, float]:
         """With NaN for what is undefined this time, so that nobody takes an earlier value for this one."""
-        return dict.fromkeys(self.at_times, math.nan) | self.compute()
+        found = self.compute()
+        return dict.fromkeys((*self.at_times, *self.missing()), math.nan) | found
 
     def mean_nll(self) -> float:
         return (self.nll.compute() / self.tokens.compute()).item()
@@ -175,11 +185,13 @@ def by_row(values: Tensor, rows: Tensor, count: int) -> Tensor:
 def token_columns(scored: Scored, batch: Batch) -> dict[str, list]:
     """The per-example columns of a target with several supervised tokens a row."""
     rows = len(batch["sample_id"])
-    ones = scored.nll.new_ones(len(scored.nll))
+    tokens = by_row(torch.ones_like(scored.nll), scored.rows, rows)
+    right = by_row((scored.logits.argmax(-1) == scored.targets).to(scored.nll.dtype), scored.rows, rows)
     columns = {
         "sample_id": batch["sample_id"].tolist(),
         "source_id": batch["source_id"].tolist(),
         "nll": by_row(scored.nll, scored.rows, rows).tolist(),
-        "tokens": by_row(ones, scored.rows, rows).long().tolist(),
+        "tokens": tokens.long().tolist(),
+        "correct": (right / tokens.clamp(min=1)).tolist(),
     }
     return columns | {key: batch[key].tolist() for key in ("chars", "bytes") if key in batch}

@@ -47,6 +47,7 @@ class MultiLabelClassifier(PooledEncoder):
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         found = scored.logits.float().sigmoid()
         return self.row_columns(scored, batch) | {
+            "correct": ((found > THRESHOLD) == (scored.targets > 0)).float().mean(-1).tolist(),
             "label": self.named(scored.targets > 0),
             "prediction": self.named(found > THRESHOLD),
             "probabilities": found.tolist(),

@@ -60,6 +60,7 @@ class MultipleChoice(PooledEncoder):
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         probability, prediction = scored.logits.softmax(-1).max(-1)
         return self.row_columns(scored, batch) | {
+            "correct": (prediction == scored.targets).float().tolist(),
             "label": scored.targets.tolist(),
             "prediction": prediction.tolist(),
             "probability": probability.tolist(),

@@ -41,6 +41,7 @@ class SequenceClassifier(PooledEncoder):
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         probability, prediction = scored.logits.float().softmax(-1).max(-1)
         return self.row_columns(scored, batch) | {
+            "correct": (prediction == scored.targets).float().tolist(),
             "label": [self.labels[i] for i in scored.targets.tolist()],
             "prediction": [self.labels[i] for i in prediction.tolist()],
             "probability": probability.tolist(),

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from ...contracts.finding import Finding, ok
-from ..plain_progress import total_steps
+from ..planned_steps import total_steps
 from .check import Check, Subject
 
 

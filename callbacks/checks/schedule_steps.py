@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ...contracts.finding import Finding, ok
 from ...models.parameter_groups import MULTIPLIER
 from ...models.schedule import Schedule
-from ..plain_progress import total_steps
+from ..planned_steps import total_steps
 from .check import Check, Subject
 
 POINTS = 1000

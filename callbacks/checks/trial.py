@@ -141,7 +141,7 @@ class Rehearsal:
         update(self.module, optimizer)
 
     def evaluate(self, trial: Trial, batches: RehearsalBatches) -> Trial:
-        meter = self.module.meter().to(self.module.device)
+        meter = self.module.full_meter().to(self.module.device)
         for batch in (batches.longest, batches.typical):
             began = self.clock()
 

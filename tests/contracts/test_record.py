@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change, named: str) -> None:
 def test_a_record_of_another_schema_is_refused_by_its_version(tmp_path: Path) -> None:
     """The first had no ``adapter``; which key differs is of no use to who reads it."""
     edited(tmp_path, lambda content: (content.pop("adapter"), content.update(schema_version=1)))
-    with pytest.raises(UserError, match="schema_version is 1 and this version of finelab reads 3") as refused:
+    with pytest.raises(UserError, match="schema_version is 1 and this version of finelab reads 4") as refused:
         read_record(tmp_path)
     assert "done" not in str(refused.value)
 
