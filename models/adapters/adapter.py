@@ -1,8 +1,9 @@
 """The protocol of an adapter: the shape of the weights, and which of them train."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,21 @@ from ..regularizers.regularizer import Regularizer, Survey
 
 WEIGHTS = "weights.safetensors"
 BaseIs = Literal["off", "start", "lost"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """How an adapter changes weights of the base that it leaves where they are.
+
+    Args:
+        name: of the layer or the weight in the adapted model.
+        parameters: what trains of it.
+        squares: computes two float64 numbers, |W - W_base|^2 and |W_base|^2 (Frobenius), W the effective weight.
+    """
+
+    name: str
+    parameters: tuple[nn.Parameter, ...]
+    squares: Callable[[], tuple[Tensor, Tensor]]
 
 
 class Adapter(ABC):
@@ -102,6 +118,11 @@ class Adapter(ABC):
     def idle(self, model: nn.Module) -> Mapping[str, str]:
         """Parameters that train and that no gradient may reach by the method's design: part of their names -> why."""
         return {}
+
+    def changes(self, model: nn.Module) -> list[Change]:
+        """What merging would do to the base's weights. Other parameters that train are compared with their own start:
+        those of the base where ``base_is`` says start, and otherwise new ones, which change no weight."""
+        return []
 
     def regularizers(self) -> list[Regularizer]:
         """Terms that belong to the method itself; called after ``adapt``."""

@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
-from .adapter import Adapter, BaseIs
+from .adapter import Adapter, BaseIs, Change
+from .effective import changes_in_place, changes_of_layers
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 UNSHAPELY = {
@@ -145,6 +146,9 @@ class Peft(Adapter):
         rows = [layer.trainable_tokens_delta for layer in layers if isinstance(layer, TrainableTokensLayer)]
         whole = [layer.modules_to_save for layer in layers if isinstance(layer, ModulesToSaveWrapper)]
         return {id(p) for part in [*rows, *whole] for p in part.parameters()}
+
+    def changes(self, model: nn.Module) -> list[Change]:
+        return [*(changes_of_layers(model) if self.merges else []), *changes_in_place(model, self.in_place)]
 
     def configured(self, backbone: PreTrainedModel) -> PeftConfig:
         """A copy of the configuration with what the base decides filled in."""

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel
 
 from ...contracts.errors import UserError
 from ..regularizers.regularizer import Regularizer, Survey
-from .adapter import BaseIs
+from .adapter import BaseIs, Change
+from .effective import changes_in_place, changes_of_layers
 from .kasa import Kasa
 from .lora_data import init_of, learns_from_data, look, with_named_layers, with_own_section
 from .lora_residual import (
@@ -217,6 +218,11 @@ class PeftLora(Peft):
         kasa, monteclora = self.config.kasa_config, self.config.monteclora_config
         terms: list[Regularizer] = [Kasa(kasa.beta, kasa.gamma)] if kasa is not None else []
         return [*terms, Monteclora()] if monteclora is not None else terms
+
+    def changes(self, model: nn.Module) -> list[Change]:
+        if not self.residual:
+            return super().changes(model)
+        return [*changes_of_layers(model, self.start), *changes_in_place(model, self.in_place)]
 
     def undecayed(self, model: nn.Module) -> set[int]:
         factors = {id(p) for name, p in model.named_parameters() if ".lora_" in name and self.residual}
