@@ -67,7 +67,8 @@ class StateFile:
         yield self.header
         for tensor in self.tensors:
             plain = tensor.cpu().resolve_conj().resolve_neg().contiguous()
-            yield plain.reshape(-1).view(torch.uint8).numpy().data
+            # A single element may have any stride and counts as contiguous, and is no view of bytes unless it is 1.
+            yield plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data
 
 
 def state_file(tree: dict[str, Any]) -> StateFile:

@@ -110,6 +110,13 @@ def test_conjugates_and_negatives_are_what_they_show(tmp_path):
     assert torch.equal(found["imaginary"], torch.tensor([-2.0, 4.0]))
 
 
+def test_a_single_element_may_have_any_stride(tmp_path):
+    """As a column of one row has, or one that was expanded."""
+    tree = {"column": torch.arange(6).as_strided((1,), (0,)), "expanded": torch.tensor(2.5).expand(1, 1)}
+    found = there_and_back(tree, tmp_path)
+    assert found["column"].tolist() == [0] and found["expanded"].tolist() == [[2.5]]
+
+
 def test_a_state_of_a_whole_optimizer(tmp_path):
     layer = nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(layer.parameters())
