@@ -1,0 +1,66 @@
+"""Losses of the same rows at several evaluations, compared row by row. Legend: T evaluations, n rows, G units."""
+
+import numpy as np
+
+from .estimate import Estimate
+from .probe_series import Floats, ProbeSet
+
+FEWEST = 8
+"""Below so many documents, rows count as units; the verdict then says that its intervals may be too narrow."""
+
+
+def ratio(values: Floats, tokens: Floats, units: np.ndarray) -> Estimate:
+    """sum(values) / sum(tokens), with the linearised standard error of a ratio of sums, by unit.
+
+        se^2 = G / (G - 1) sum_g (sum_{i in g} (values_i - ratio tokens_i))^2 / (sum tokens)^2
+
+    With one token a row and each row its own unit this is the mean and its usual standard error (Cochran, Sampling
+    Techniques, 1977, chapter 6; Miller, arXiv:2411.00640, for the clusters).
+
+    Args:
+        values: [n] e.g. differences of the row's summed loss between two evaluations.
+        tokens: [n] supervised tokens.
+        units: [n] rows of the same unit share a number.
+    """
+    total = float(tokens.sum())
+    value = float(values.sum()) / total
+    _, at = np.unique(units, return_inverse=True)
+    sums = np.bincount(at, weights=values - value * tokens)
+    count = len(sums)
+    error = np.sqrt(count / max(count - 1, 1) * float(sums @ sums)) / total
+    return Estimate(value, float(error), max(count - 1, 1), count)
+
+
+def contrast(losses: Floats, weights: Floats, tokens: Floats, units: np.ndarray) -> Estimate:
+    """A weighted sum over the evaluations of each row, as a mean per token.
+
+    Args:
+        losses: [T, n] summed over a row's tokens.
+        weights: [T] e.g. 1 for the last evaluation and -1 for the one it is compared with.
+        tokens: [n]
+        units: [n]
+    """
+    used = np.flatnonzero(weights)
+    return ratio(weights[used] @ losses[used].astype(np.float64), tokens, units)
+
+
+def difference(losses: Floats, now: int, then: int, tokens: Floats, units: np.ndarray) -> Estimate:
+    """By how much the loss per token rose between two evaluations, paired by row."""
+    weights = np.zeros(len(losses))
+    weights[now], weights[then] = 1.0, weights[then] - 1.0
+    if now == then:
+        weights[now] = 0.0
+    return contrast(losses, weights, tokens, units)
+
+
+def independent_units(*sets: ProbeSet) -> list[np.ndarray]:
+    """For each set [n]: its documents, or its rows where there are too few documents to count on; no number twice."""
+    groups = np.concatenate([each.groups for each in sets])
+    units = groups if len(np.unique(groups)) >= FEWEST else np.arange(len(groups))
+    return np.split(units, np.cumsum([len(each.groups) for each in sets])[:-1])
+
+
+def few_documents(one: ProbeSet) -> bool:
+    """Whether rows had to count as units although they share documents."""
+    documents = len(np.unique(one.groups))
+    return documents < FEWEST and documents < len(one.groups)

@@ -1,0 +1,167 @@
+"""The verdict in words and numbers."""
+
+from ...contracts.verdict import Evidence
+from .estimate import Estimate
+from .facts import Facts
+from .probe_series import ProbeSeries
+from .settings import Reference, Settings
+
+UNITS = {"nll": "nats per supervised token", "accuracy": "of the supervised tokens"}
+LOSSES = {"nll": "validation loss", "accuracy": "validation error"}
+
+
+def sentence(finding: str, facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    """One paragraph that states what was found and by which numbers."""
+    said = {
+        "overfitting": _overfitting,
+        "diverging": _diverging,
+        "underfitting": _underfitting,
+        "behind": _behind,
+        "nothing learned": _nothing_learned,
+        "unclear": _unclear,
+        "healthy": _healthy,
+    }[finding](facts, settings, reference)
+    caution = " Fewer than 8 documents: rows count as independent, so the intervals may be too narrow."
+    return said + (caution if facts.few_documents else "")
+
+
+def _overfitting(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    loss = LOSSES[settings.metric]
+    return (
+        f"Overfitting since step {facts.steps[facts.began]:,}: {loss} was lowest at step {facts.steps[facts.best]:,} "
+        f"({facts.lowest:.3f}), and the last weights give away {_ranged(facts.given.estimate, '.3f')} "
+        f"{UNITS[settings.metric]}{_corroboration(facts)}.{_accuracy(facts, settings)}{_kept(settings)}"
+    )
+
+
+def _diverging(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    assert facts.train_rise is not None
+    return (
+        f"Undecided: the last weights give away {_ranged(facts.given.estimate, '.3f')} {UNITS[settings.metric]} since "
+        f"step {facts.steps[facts.best]:,}, but the training rows lose {facts.train_rise.value:.3f} too and the gap "
+        f"does not grow: training diverged, which is not overfitting.{_kept(settings)}"
+    )
+
+
+def _underfitting(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    ahead = facts.progress
+    assert ahead is not None
+    rows = "training and validation loss both" if ahead.train is not None else "validation loss"
+    verb = "fall" if ahead.train is not None else "falls"
+    return (
+        f"Underfitting: {rows} still {verb} at the end. As much training again promises up to "
+        f"{_ranged(-ahead.validation, '.3f')} {UNITS[settings.metric]}, {ahead.share:.0%} of the {ahead.gain:.3f} "
+        "gained so far."
+    )
+
+
+def _behind(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    assert facts.over_reference is not None
+    return (
+        f"Underfitting: with a {LOSSES[settings.metric]} of {facts.loss:.3f} the last weights are "
+        f"{_ranged(facts.over_reference, '.3f')} {UNITS[settings.metric]} worse than the {_named(reference)}."
+    )
+
+
+def _nothing_learned(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    assert facts.over_reference is not None
+    return (
+        f"Underfitting: the last weights cannot be told from the {_named(reference)}; the {LOSSES[settings.metric]} "
+        f"differs by {_ranged(facts.over_reference, '+.3f')} {UNITS[settings.metric]}."
+    )
+
+
+def _unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    return (
+        f"Undecided: the last weights give away {_ranged(facts.given.estimate, '+.3f')} {UNITS[settings.metric]}; the "
+        f"{facts.given.estimate.units:,} validation rows or documents cannot exclude a loss worth mentioning "
+        f"({facts.worth:.3f}). More validation rows would decide it."
+    )
+
+
+def _healthy(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    few = f", as far as {len(facts.steps)} evaluations can tell" if len(facts.steps) < 3 else ""
+    high = facts.given.estimate.interval(1 - 2 * settings.alpha)[1]
+    return (
+        f"Healthy{few}: the last weights give away at most {max(high, 0.0):.3f} {UNITS[settings.metric]} "
+        f"({1 - settings.alpha:.0%} bound; {facts.worth:.3f} would matter){_corroboration(facts)}."
+    )
+
+
+def _corroboration(facts: Facts) -> str:
+    parts = []
+    if facts.membership is not None:
+        parts.append(f"membership AUC {_ranged(facts.membership, '.2f')}")
+    if facts.growth is not None:
+        parts.append(f"the gap changed by {_ranged(facts.growth, '+.3f')} over the second half")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _accuracy(facts: Facts, settings: Settings) -> str:
+    change = facts.accuracy
+    if change is None or settings.metric != "nll":
+        return ""
+    low, high = change.interval()
+    if high < 0:
+        return f" Accuracy fell by {-change.value:.3f} as well, to {facts.right:.3f}."
+    if low > 0:
+        return (
+            f" Accuracy still rose by {change.value:.3f}, to {facts.right:.3f}: the model grows over-confident, not "
+            "worse at the task."
+        )
+    return f" Accuracy changed by {_ranged(change, '+.3f')}, which is within chance: the loss is one of confidence."
+
+
+def _kept(settings: Settings) -> str:
+    return f" The weights of step {settings.kept:,} are the ones that are kept." if settings.kept is not None else ""
+
+
+def _named(reference: Reference | None) -> str:
+    return reference.name if reference else "base"
+
+
+def _ranged(estimate: Estimate, digits: str) -> str:
+    low, high = estimate.interval()
+    return f"{estimate.value:{digits}} [{low:{digits}}, {high:{digits}}]"
+
+
+def evidence(facts: Facts, settings: Settings, reference: Reference | None) -> list[Evidence]:
+    """The numbers with their 95 % intervals."""
+    given, ahead = facts.given, facts.progress
+    chosen = " and ".join(f"{facts.steps[at]:,}" for at in dict.fromkeys(given.chosen))
+    listed: list[tuple[str, Estimate | None, str]] = [
+        ("given away", given.estimate, f"loss of the last weights above those of step {chosen}, each chosen on the "
+         "other half of validation"),
+        ("membership AUC", facts.membership, "probability that a training row has a lower loss than a validation row"),
+        ("membership AUC over base", facts.calibrated, "the same by the loss less the base's"),
+        ("gap", facts.gap, "validation loss less that of the train probe, last weights"),
+        ("gap growth", facts.growth, "change of the gap over the second half of the run"),
+        ("accuracy change", facts.accuracy, f"since step {facts.steps[facts.best]:,}"),
+        ("slope of validation", ahead.validation if ahead else None,
+         "change of the loss per doubling of the travelled learning rate, at the end"),
+        ("slope of training rows", ahead.train if ahead else None, "the same of the train probe"),
+        ("over the reference", facts.over_reference, f"loss of the last weights less that of the {_named(reference)}"),
+    ]  # fmt: skip
+    found = [_evidence(name, one, says) for name, one, says in listed if one is not None]
+    return [*found, Evidence("worth mentioning", facts.worth, None, None, "a smaller loss given away does not matter")]
+
+
+def _evidence(name: str, estimate: Estimate, says: str) -> Evidence:
+    low, high = estimate.interval()
+    return Evidence(name, estimate.value, low, high, says)
+
+
+def missing(series: ProbeSeries, facts: Facts | None) -> dict[str, str]:
+    """Evidence that could not be had, and why."""
+    if facts is None:
+        return {}
+    reasons = {}
+    if series.train is None:
+        reasons |= dict.fromkeys(("membership AUC", "gap", "gap growth"), "there is no train probe")
+    if series.train is None or not series.base:
+        reasons["membership AUC over base"] = "the losses of the base on these rows are not known"
+    if facts.progress is None:
+        reasons["slope of validation"] = "no two evaluations lie apart in travelled learning rate"
+    if facts.accuracy is None:
+        reasons["accuracy change"] = "these rows have no right and wrong answers"
+    return reasons
