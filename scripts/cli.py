@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from ..contracts.errors import RunFailed, UserError
 from .early_signals import ending_cleanly
 from .invocation import Invocation, read_invocation
-from .options import CHECK, DATA_REPORT, EXPORT
+from .options import CHECK, COMPARE, DATA_REPORT, EXPORT
 from .precheck import precheck
 from .resume import check_run, held, say_unfinished, started_elsewhere
 from .run_directory import is_first_rank
 
 HELP = """\
 usage: finelab {fit,check,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
+       finelab compare RUN RUN ... [--output FILE]
 
 The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
 
@@ -24,6 +25,8 @@ commands:
   test       evaluate on the test split
   predict    read examples from a file or from stdin, write predictions
   export     merge a run's adapter and write plain Hugging Face weights, checked against the run on its own text
+  compare    runs side by side: before and after, verdict, cost, which settings differ, how alike the conditions were,
+             and what a difference between them can and cannot mean
   data report    audit the data without training: duplicates, leaks, labels, lengths, odd rows; JSON and an HTML page
 
 options:
@@ -42,6 +45,7 @@ options:
   --output FILE.json     check: write the findings as JSON too
   --output DIR           data report: where to write; data_reports/CONFIG if it is left out
                          export: the folder to make; one that holds anything is never overwritten
+  --output FILE          compare: write it as FILE.json, FILE.md or FILE.csv too; may be repeated
   --no-check             fit: do not try the first steps before training; the cheap checks are always made
   --tolerance X          export: fail above this difference of two logits, as a share of the largest one; 1e-4 for
                          float32 weights, 2^-7 for float16 and 2^-4 for bfloat16 if it is left out
@@ -64,6 +68,7 @@ examples:
   finelab fit --resume runs/RUN
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
+  finelab compare runs/RUN runs/OTHER
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
   finelab fit --model.adapter.help peft.LoraConfig
   finelab fit --model.regularizers.help finelab.models.regularizers.SAM
@@ -79,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         can put right before training, 128 + n after signal n.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in ("-h", "--help") or arguments in ([COMPARE, "-h"], [COMPARE, "--help"]):
         print(HELP, end="")
         return 0
     if arguments[0] == "--version":
@@ -105,6 +110,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_command(arguments: list[str]) -> int:
+    if arguments[0] == COMPARE:
+        from .compare import compare
+
+        compare(arguments[1:])
+        return 0
     invocation = read_invocation(arguments)
     if invocation.run is not None:
         say_unfinished(invocation.run)

@@ -7,6 +7,7 @@ from typing import Any
 from ..contracts.errors import UserError
 
 CHECK = "check"
+COMPARE = "compare"
 DATA_REPORT = "data report"
 EXPORT = "export"
 RESUME = "--resume"

@@ -1,0 +1,1 @@
+"""What ``finelab compare`` makes of runs: read without torch."""
