@@ -113,6 +113,6 @@ def _about_rows(pairs: Sequence[PairedDifference]) -> str:
     by_document = any(pair.clusters < pair.rows for pair in pairs)
     counted = f"{pairs[0].rows:,} rows" + (f" of {pairs[0].clusters:,} documents" if by_document else "")
     return (
-        f"The intervals are about rows: how these very weights would differ on other rows like these {counted}. They "
+        f"The intervals are about rows: how these very weights would differ on other rows like these ({counted}). They "
         "say nothing about other seeds, and none allows for looking at several metrics or runs at once."
     )
