@@ -76,6 +76,10 @@ class Probes(Measure):
     # ---- what Lightning's validation shows
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.directory is not None and trainer.is_global_zero:
+            for path in (self.directory / FOLDER).glob("*-*.parquet"):
+                if int(path.stem.rpartition("-")[2]) > trainer.global_step:
+                    path.unlink()  # of what a run did before it went on from here
         self._data = data_of(trainer)
         self._seed = derive("halves", finetuner(pl_module).seeds.data)
         self.planned = planned_evaluations(trainer)

@@ -300,7 +300,8 @@ class Outcome:
         }
         files |= dict.fromkeys(sorted(path.name for path in checkpoints.iterdir()), "")
         predictions = {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (directory / "predictions").iterdir()
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in (directory / "predictions").rglob("*.parquet")
         }
         return cls(steps, validations, record, *events_of(directory), files, predictions, resumed)
 
