@@ -1,7 +1,7 @@
 """How text is generated. Legend: B rows, V vocabulary."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -67,17 +67,23 @@ class Generated:
     Args:
         ids: new tokens, without the one that ended them.
         ended: whether the model ended it; otherwise the budget did.
+        nll: nats of these tokens together under the model's own distribution, whatever they were chosen with; None of
+            beams, which are not followed.
     """
 
     ids: list[int]
     ended: bool
+    nll: float | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, ids: Sequence[int], stops: Sequence[int], budget: int) -> "Generated":
-        """The first ``budget`` of some tokens, up to the first that stops."""
+    def of(
+        cls, ids: Sequence[int], stops: Sequence[int], budget: int, nll: Sequence[float] | None = None
+    ) -> "Generated":
+        """The first ``budget`` of some tokens, up to the first that stops; ``nll`` has one entry a token."""
         own = list(ids[:budget])
         end = next((i for i, token in enumerate(own) if token in stops), None)
-        return cls(own if end is None else own[:end], end is not None)
+        kept = own if end is None else own[:end]
+        return cls(kept, end is not None, None if nll is None else sum(nll[: len(kept)]))
 
 
 class CountedSampling(LogitsProcessor):
@@ -97,6 +103,28 @@ class CountedSampling(LogitsProcessor):
         noise = [gumbel(scores.shape[-1], derive("generate", self.generation.seed, r, self.turn)) for r in self.rows]
         self.turn += 1
         return scores + torch.stack(noise).to(scores.device)
+
+
+class CountedNLL(LogitsProcessor):
+    """Keeps the nats of each token that is chosen, which is the one with the largest score; no scores outlive a step.
+
+    Args:
+        sampling: changes the scores before the choice; None is greedy.
+    """
+
+    def __init__(self, sampling: CountedSampling | None) -> None:
+        self.sampling = sampling
+        self.steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        changed = scores if self.sampling is None else self.sampling(input_ids, scores)
+        chosen = changed.argmax(-1, keepdim=True)
+        self.steps.append(scores.logsumexp(-1) - scores.gather(-1, chosen).squeeze(-1))
+        return changed
+
+    def by_row(self) -> list[list[float]]:
+        """Nats per row and step, of the steps after a row's end too."""
+        return torch.stack(self.steps, 1).tolist()
 
 
 def gumbel(size: int, seed: int) -> Tensor:

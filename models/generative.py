@@ -21,7 +21,7 @@ from ..contracts.batch import Batch
 from ..contracts.errors import UserError
 from ..contracts.uri import resolve
 from .finetuner import FineTuner
-from .generation import CountedSampling, Generated, Generation, padded_left, padded_right
+from .generation import CountedNLL, CountedSampling, Generated, Generation, padded_left, padded_right
 from .sharding import require_whole
 
 SPECIALS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id", "forced_bos_token_id")
@@ -102,9 +102,9 @@ class Generative(FineTuner):
         for budget, rows in groups.items():
             ids, more = [samples[row] for row in rows], {name: x[rows] for name, x in extra.items()}
             asked = [prompts[row] for row in rows]
-            written = self.write(asked, ids, own, budget, more) if budget else [[]] * len(rows)
-            for row, new in zip(rows, written, strict=True):
-                found[row] = Generated.of(new, self.stops, budget)
+            written, nll = self.write(asked, ids, own, budget, more) if budget else ([[]] * len(rows), [[]] * len(rows))
+            for row, new, nats in zip(rows, written, nll or [None] * len(rows), strict=True):
+                found[row] = Generated.of(new, self.stops, budget, nats)
         return [found[row] for row in range(len(prompts))]
 
     def budget(self, prompt: Sequence[int], generation: Generation) -> int:
@@ -122,9 +122,10 @@ class Generative(FineTuner):
         generation: Generation,
         budget: int,
         more: Mapping[str, Tensor],
-    ) -> list[list[int]]:
-        """New tokens of rows that share a budget, perhaps with tokens behind the one that stops."""
+    ) -> tuple[list[list[int]], list[list[float]] | None]:
+        """New tokens of rows that share a budget, perhaps with some behind the one that stops, and the nats of each."""
         sampling = CountedSampling(generation, rows) if generation.samples else None
+        counted = CountedNLL(sampling)
         adapted = self.adapted
         encodes = self.writer.config.is_encoder_decoder
         if is_prompt_learner(adapted):
@@ -133,7 +134,7 @@ class Generative(FineTuner):
                     f"model.adapter: {type(cast(PeftModel, adapted).active_peft_config).__name__} generates with "
                     "decoder-only models and without beams only; choose another adapter, e.g. peft.LoraConfig."
                 )
-            return self.write_without_cache(prompts, sampling, budget, more)
+            return self.write_without_cache(prompts, counted, budget, more), counted.by_row()
         ids, mask = (padded_right if encodes else padded_left)(prompts, self.pad)
         config = GenerationConfig(
             max_new_tokens=budget,
@@ -147,13 +148,14 @@ class Generative(FineTuner):
             input_ids=ids.to(self.device),
             attention_mask=mask.to(self.device),
             generation_config=config,
-            logits_processor=LogitsProcessorList([] if sampling is None else [sampling]),
+            logits_processor=LogitsProcessorList([counted] if generation.beams == 1 else []),
             **more,
         )
-        return cast(Tensor, output)[:, 1 if encodes else ids.shape[1] :].tolist()
+        new = cast(Tensor, output)[:, 1 if encodes else ids.shape[1] :].tolist()
+        return new, counted.by_row() if generation.beams == 1 else None
 
     def write_without_cache(
-        self, prompts: list[list[int]], sampling: CountedSampling | None, budget: int, more: Mapping[str, Tensor]
+        self, prompts: list[list[int]], counted: CountedNLL, budget: int, more: Mapping[str, Tensor]
     ) -> list[list[int]]:
         """Prompt tuners put virtual tokens before each row's own, which a cache of theirs would count anew: whole
         passes, right-padded as in training, cost more and are the same function."""
@@ -163,7 +165,7 @@ class Generative(FineTuner):
             logits = self.adapted(input_ids=ids, attention_mask=mask, **more).logits.float()
             at = self.adapter.virtual_tokens + mask.sum(1) - 1
             scores = logits[torch.arange(len(texts), device=at.device), at]
-            chosen = (scores if sampling is None else sampling(ids, scores)).argmax(-1).tolist()
+            chosen = counted(ids, scores).argmax(-1).tolist()
             for text, token in zip(texts, chosen, strict=True):
                 text.append(token)
             if all(set(text[len(prompt) :]) & set(self.stops) for text, prompt in zip(texts, prompts, strict=True)):

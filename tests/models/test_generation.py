@@ -126,6 +126,34 @@ def test_an_encoder_decoder_gives_each_row_its_own_text(adapter, module):
     assert [model.generate(batch_of([text]), Generation(max_new_tokens=9))[0] for text in TEXTS] == together
 
 
+def scored_alone(model, text, row):
+    """Nats of a row's continuation by one whole pass over it."""
+    own = torch.tensor([row.ids], dtype=torch.long)
+    if model.writer.config.is_encoder_decoder:
+        start = torch.full((1, 1), model.writer.config.decoder_start_token_id)
+        read = torch.cat([start, own], 1)
+        logits = model.adapted(input_ids=torch.tensor([list(text)]), decoder_input_ids=read).logits[0, :-1]
+    else:
+        logits = model.adapted(input_ids=torch.tensor([list(text) + row.ids])).logits[0]
+        logits = logits[len(logits) - len(row.ids) - 1 : -1]
+    return -logits.double().log_softmax(-1).gather(-1, own.T).sum().item()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("how", [{}, {"temperature": 0.7, "top_k": 9}], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("name", ["full", "prompt", "prefix", "seq2seq"])
+def test_nats_are_those_of_one_pass_over_the_whole_text(name, how, module):
+    """Under the model's own distribution, whatever the temperature and the cuts, without the token that stops."""
+    model = module(Seq2SeqLM, "tiny://t5") if name == "seq2seq" else module(adapter=ADAPTERS[name])
+    if name == "full":  # a token that comes up early, so that rows end before their budget
+        model.stops = [model.generate(batch_of(TEXTS), Generation(max_new_tokens=3, **how))[0].ids[2]]
+    found = model.generate(batch_of(TEXTS), Generation(max_new_tokens=10, **how))
+    assert name != "full" or found[0].ended
+    assert [row.nll for row in found] == pytest.approx(
+        [scored_alone(model, text, row) for text, row in zip(TEXTS, found, strict=True)], rel=1e-4, abs=1e-5
+    )
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["causal", "seq2seq"])
 def test_beams_are_those_of_transformers_for_each_row_alone(kind, module):
@@ -140,6 +168,7 @@ def test_beams_are_those_of_transformers_for_each_row_alone(kind, module):
         new = written[0, ids.shape[1] if kind == "causal" else 1 :].tolist()
         alone.append(new[: new.index(stop)] if stop in new else new)
     assert [row.ids for row in found] == alone
+    assert {row.nll for row in found} == {None}, "not followed"
     greedy = model.generate(batch_of(TEXTS), Generation(max_new_tokens=9))
     assert [row.ids for row in greedy] != alone, "beams find other texts than greedy decoding"
 
