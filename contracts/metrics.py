@@ -26,13 +26,17 @@ MODES: dict[str, Mode] = {
     "spearman": "max",
     "bleu": "max",
     "chrf": "max",
+    "rouge_l": "max",
     "exact_match": "max",
+    "normalized_exact_match": "max",
 }
 # In the order in which they are shown; bits per byte is the record's alone, since it says what bits per character says.
 TITLES = {
     "exact_match": "exact match",
+    "normalized_exact_match": "normalized exact match",
     "bleu": "BLEU",
     "chrf": "chrF",
+    "rouge_l": "ROUGE-L",
     "f1": "F1",
     "precision": "precision",
     "recall": "recall",

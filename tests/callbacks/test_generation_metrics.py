@@ -10,10 +10,13 @@ import sacrebleu
 import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finelab.callbacks import GenerationMetrics, generation_metrics
-from finelab.callbacks.questions import AskedRow
+from finelab.callbacks.answer_scores import WRITING
+from finelab.callbacks.questions import AskedRow, Question, Written
 from finelab.callbacks.split_evaluation import evaluate_split
+from finelab.callbacks.tensor_board import as_code
 from finelab.callbacks.text_scores import answer_of, exact_matches
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.data import EvaluationSet
@@ -22,7 +25,7 @@ from finelab.scripts.cli import main
 
 CALLBACK = {
     "class_path": "finelab.callbacks.GenerationMetrics",
-    "init_args": {"metrics": ["bleu", "chrf", "exact_match"], "rows": 5, "max_new_tokens": 12},
+    "init_args": {"metrics": ["bleu", "chrf", "rouge_l", "exact_match"], "rows": 5, "max_new_tokens": 12, "samples": 2},
 }
 
 
@@ -71,9 +74,9 @@ def test_base_and_tuned_are_measured_on_validation_and_test(fitted):
     for split in ("validation", "test"):
         measured = record["metrics"][split]
         for metrics in (measured["before"]["base"], measured["after"]):
-            assert {"nll", "bleu", "chrf", "exact_match"} <= set(metrics)
+            assert {"nll", "bleu", "chrf", "rouge_l", "exact_match", *WRITING} <= set(metrics)
     assert record["best"]["monitor"] == "val/chrf" and record["best"]["mode"] == "max"
-    assert all("chrf" in entry for entry in record["history"])
+    assert all({"chrf", "generation_length"} <= set(entry) for entry in record["history"]), record["history"]
     assert any(note.startswith("chrf: nrefs:2|case:mixed") for note in record["notes"])
 
 
@@ -90,6 +93,93 @@ def test_scores_are_sacrebleus_of_the_first_questions_and_texts_are_kept(fitted,
     measured = measured["after"] if when == "after" else measured["before"]["base"]
     assert measured["chrf"] == pytest.approx(sacrebleu.corpus_chrf(texts, streams).score)
     assert measured["bleu"] == pytest.approx(sacrebleu.corpus_bleu(texts, streams).score)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_lengths_ends_and_nats_are_those_of_the_kept_answers(fitted, when):
+    (directory, record), _ = fitted
+    table = pyarrow.parquet.read_table(directory / record["examples"][f"validation-{when}"]).to_pydict()
+    measured = record["metrics"]["validation"]
+    measured = measured["after"] if when == "after" else measured["before"]["base"]
+    own = range(0, 10, 2)
+    tokens = [table["generated_tokens"][i] for i in own]
+    assert max(tokens) <= 12 and sum(tokens) > 0
+    assert measured["generation_length"] == pytest.approx(sum(tokens) / 5)
+    assert measured["generation_ended"] == pytest.approx(sum(table["generated_ended"][i] for i in own) / 5)
+    assert measured["generation_empty"] == pytest.approx(sum(not table["generated"][i].strip() for i in own) / 5)
+    assert measured["generation_nll"] == pytest.approx(sum(table["generated_nll"][i] for i in own) / sum(tokens))
+    assert all(table["generated_ended"][i] == (table["generated_tokens"][i] < 12) for i in own)
+
+
+def panels(directory):
+    """Tag -> step -> text of TensorBoard's text panels."""
+    events = EventAccumulator(str(directory)).Reload()
+    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("samples/")]
+    return {
+        tag.removesuffix("/text_summary"): {
+            event.step: event.tensor_proto.string_val[0].decode() for event in events.Tensors(tag)
+        }
+        for tag in tags
+    }
+
+
+def test_samples_of_base_and_model_are_shown_at_every_validation_and_kept(fitted):
+    (directory, record), (other, _) = fitted
+    found = panels(directory)
+    assert set(found) == {"samples/validation", "samples/best"} and not panels(other)
+    assert list(found["samples/validation"]) == [0, 8, 16], "before training and at both validations"
+    before, after = (
+        pyarrow.parquet.read_table(directory / record["examples"][f"validation-{when}"]).to_pydict()["generated"]
+        for when in ("before", "after")
+    )
+    samples = record["findings"]["generation_metrics"]["samples"]
+    assert [(own["base"], own["model"]) for own in samples] == [(before[0], after[0]), (before[2], after[2])]
+    assert [own["references"] for own in samples] == [["a0", "it is b0"], ["a1", "it is b1"]]
+    assert all(f"validation number {i}" in own["prompt"] for i, own in enumerate(samples))
+    last = found["samples/best"][16]
+    for own in samples:
+        assert all(as_code(own[name]) in last for name in ("prompt", "base", "model"))
+
+
+def test_the_bases_answers_survive_a_resume():
+    first, second = GenerationMetrics(["chrf"]), GenerationMetrics(["chrf"])
+    first.of_base = {3: "so it was"}
+    second.load_state_dict(first.state_dict())
+    assert second.of_base == {3: "so it was"}
+    assert first.state_key == second.state_key != GenerationMetrics(["bleu"]).state_key
+
+
+def question(text, references, tokens=3, nll=1.5):
+    return Question((1, 2), 0, [0], [(3,)], references, Written(text, tokens, True, nll))
+
+
+@pytest.mark.parametrize(
+    ("questions", "metrics", "why"),
+    [
+        ([], {}, dict.fromkeys(["chrf", "rouge_l", *WRITING], "no question")),
+        (
+            [question("", ["x"], 0, 0.0)],
+            {"chrf": 0, "rouge_l": 0, "generation_length": 0, "generation_ended": 1, "generation_empty": 1},
+            {"generation_nll": "every answer is empty"},
+        ),
+        (
+            [question("x", ["x"], nll=None)],
+            {"chrf": 100, "rouge_l": 1, "generation_length": 3, "generation_ended": 1, "generation_empty": 0},
+            {"generation_nll": "beam search"},
+        ),
+        (
+            [question("x", [""])],
+            {"generation_length": 3, "generation_ended": 1, "generation_empty": 0, "generation_nll": 0.5},
+            dict.fromkeys(["chrf", "rouge_l"], "reference is empty"),
+        ),
+    ],
+    ids=["no question", "empty answers", "beams", "empty references"],
+)
+def test_what_is_not_defined_is_missing_with_its_reason_and_what_is_zero_is_zero(questions, metrics, why):
+    own = GenerationMetrics(["chrf", "rouge_l"])
+    assert own.scores([questions])[0] == pytest.approx(metrics)
+    missing = own.missing([questions])
+    assert missing.keys() == why.keys() and all(why[name] in missing[name] for name in why)
 
 
 def test_training_is_the_same_with_and_without(fitted):
@@ -156,7 +246,8 @@ def test_a_pattern_that_is_none_is_refused():
     [
         ({"rows": -1}, "rows is -1"),
         ({"max_new_tokens": 0}, "max_new_tokens 0"),
-        ({"metrics": ["bleu", "rouge"]}, r"\['rouge'\] are none of bleu, chrf, exact_match"),
+        ({"samples": -1}, "samples -1"),
+        ({"metrics": ["bleu", "rouge"]}, r"\['rouge'\] are none of bleu, chrf, rouge_l, exact_match, normal"),
     ],
 )
 def test_impossible_arguments_are_refused_where_they_are_given(wrong, said):
