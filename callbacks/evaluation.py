@@ -34,8 +34,7 @@ class Evaluation:
             and in a trial run.
         rows: rows over all ranks, on rank 0.
         notes: what a reader of the metrics must know.
-        undefined: metrics of the module that this split does not define.
-        missing: the same and those of the trainer's ``SplitMetrics`` -> why, where that is known.
+        missing: metrics of the module and of the trainer's ``SplitMetrics`` that this split does not define -> why.
         tables: what is no single number, as JSON (``Meter.tables``).
         observed: what each of the trainer's ``SplitMetrics`` took of it, from which several sets are scored together.
     """
@@ -44,7 +43,6 @@ class Evaluation:
     examples: dict[str, list[Any]]
     rows: int
     notes: tuple[str, ...] = ()
-    undefined: frozenset[str] = frozenset()
     observed: tuple[Any, ...] = ()
     missing: dict[str, str] = field(default_factory=dict)
     tables: dict[str, Any] = field(default_factory=dict)
@@ -93,9 +91,8 @@ def evaluate(
     for added in columns:
         add_columns(examples, added)
     missing |= split_missing(trainer, [observed])
-    undefined = (meter.at_times | missing.keys()) - metrics.keys() - found.keys()
     examples = {} if trial_batches(trainer) else examples
-    return Evaluation(metrics | found, examples, rows, notes, undefined, observed, missing, tables)
+    return Evaluation(metrics | found, examples, rows, notes, observed, missing, tables)
 
 
 def example_columns(module: LightningModule, loader: Iterable[Batch], trainer: Trainer) -> list[dict[str, list[Any]]]:

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from ..contracts.batch import Batch
 from ..contracts.data import Split
-from ..models.meters import Meter
+from ..models.meter import Meter
 from ..models.set_meters import sets_apart
 from .evaluation import Evaluation, Score, evaluate, finetuner, split_loader, split_missing, split_scores
 
@@ -59,9 +59,8 @@ def _pooled(meter: Meter, parts: Sequence[Evaluation], trainer: Trainer) -> Eval
     metrics, observed = meter.compute(), [part.observed for part in parts]
     missing = meter.missing() | split_missing(trainer, observed)
     metrics |= split_scores(trainer, observed)[0]
-    undefined = (meter.at_times | missing.keys()) - metrics.keys()
     examples, rows = _joined([part.examples for part in parts]), sum(part.rows for part in parts)
-    return Evaluation(metrics, examples, rows, parts[0].notes, undefined, (), missing, meter.tables())
+    return Evaluation(metrics, examples, rows, parts[0].notes, (), missing, meter.tables())
 
 
 def has_split(trainer: Trainer, split: Split) -> bool:
@@ -72,11 +71,11 @@ def has_split(trainer: Trainer, split: Split) -> bool:
 
 
 def logged(found: Mapping[str, Evaluation]) -> dict[str, float]:
-    """``val/KEY``, ``val/NAME/KEY``, ``test/KEY`` and ``test/NAME/KEY``; NaN for what is undefined this time."""
+    """``val/KEY``, ``val/NAME/KEY``, ``test/KEY`` and ``test/NAME/KEY``; NaN for what is missing this time."""
     return {
         f"{stage_of(split)}/{key}": value
         for split, part in found.items()
-        for key, value in (dict.fromkeys(part.undefined, math.nan) | part.metrics).items()
+        for key, value in (dict.fromkeys(part.missing, math.nan) | part.metrics).items()
     }
 
 

@@ -8,9 +8,12 @@ Mode = Literal["max", "min"]
 MODES: dict[str, Mode] = {
     "accuracy": "max",
     "macro_f1": "max",
+    "mcc": "max",
+    "brier": "min",
     "nll": "min",
     "perplexity": "min",
     "ece": "min",
+    "ece_equal_mass": "min",
     "bits_per_char": "min",
     "bits_per_byte": "min",
     "precision": "max",
@@ -30,7 +33,8 @@ MODES: dict[str, Mode] = {
     "exact_match": "max",
     "normalized_exact_match": "max",
 }
-# In the order in which they are shown; bits per byte is the record's alone, since it says what bits per character says.
+# In the order in which they are shown. The record's alone: bits per byte, which says what bits per character says, and
+# the calibration error in bins of equal mass.
 TITLES = {
     "exact_match": "exact match",
     "normalized_exact_match": "normalized exact match",
@@ -43,6 +47,7 @@ TITLES = {
     "accuracy": "accuracy",
     "micro_f1": "micro-F1",
     "macro_f1": "macro-F1",
+    "mcc": "MCC",
     "subset_accuracy": "subset acc.",
     "mean_average_precision": "mAP",
     "mse": "MSE",
@@ -53,6 +58,7 @@ TITLES = {
     "bits_per_char": "bits/char",
     "nll": "NLL",
     "perplexity": "perplexity",
+    "brier": "Brier",
     "ece": "ECE",
 }
 MAXIMISED = frozenset(name for name, mode in MODES.items() if mode == "max")

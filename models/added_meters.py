@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from ..contracts.batch import Batch
-from .meters import Meter
+from .meter import Meter, Reading
 from .scored import Scored
 
 
@@ -25,19 +25,13 @@ class AddedMeters(Meter):
     def each(self) -> list[Meter]:
         return [part for part in self.parts if isinstance(part, Meter)]
 
-    @property
-    def at_times(self) -> frozenset[str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return frozenset().union(*(part.at_times for part in self.each))
-
     def update(self, scored: Scored, batch: Batch) -> None:
+        super().update(scored, batch)
         for part in self.each:
             part.update(scored, batch)
 
-    def compute(self) -> dict[str, float]:
-        return merged(part.compute() for part in self.each)
-
-    def missing(self) -> dict[str, str]:
-        return merged(part.missing() for part in self.each)
+    def readings(self) -> dict[str, Reading]:
+        return merged(part.readings() for part in self.each)
 
     def tables(self) -> dict[str, Any]:
         return merged(part.tables() for part in self.each)

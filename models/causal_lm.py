@@ -10,10 +10,12 @@ from transformers import PreTrainedModel
 from ..contracts.batch import IGNORE, Batch
 from ..contracts.errors import UserError
 from .generative import Generative, unpadded
+from .language_model_meter import LanguageModelMeter
 from .losses import shift
-from .meters import LanguageModelMeter, Meter, token_columns
+from .meter import Meter
 from .regularizers.regularizer import Outputs
 from .scored import Scored
+from .token_columns import token_columns
 
 
 class CausalLM(Generative):

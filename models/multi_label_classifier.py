@@ -7,7 +7,8 @@ from torch import Tensor
 from ..contracts.batch import Batch
 from .headed_encoder import at_least_two
 from .likelihoods import Bernoulli
-from .meters import Meter, MultiLabelMeter
+from .meter import Meter
+from .multi_label_meter import MultiLabelMeter
 from .pooled_encoder import PooledEncoder
 from .scored import Scored
 
@@ -42,7 +43,7 @@ class MultiLabelClassifier(PooledEncoder):
         return (held / len(targets)).logit()
 
     def meter(self) -> Meter:
-        return MultiLabelMeter(len(self.labels))
+        return MultiLabelMeter(self.labels)
 
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         found = scored.logits.float().sigmoid()

@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from ..contracts.batch import MODEL_INPUTS, Batch
+from .choice_meter import ChoiceMeter
 from .losses import IMPOSSIBLE
-from .meters import ChoiceMeter, Meter
+from .meter import Meter
 from .pooled_encoder import PooledEncoder
 from .pooling import pool
 from .regularizers.regularizer import Outputs

@@ -7,7 +7,7 @@ from torchmetrics import CatMetric
 
 from ..contracts.batch import Batch
 from .losses import SUM_DTYPE
-from .meters import Meter
+from .meter import Meter, Reading
 from .scored import Scored
 
 
@@ -15,11 +15,9 @@ class RegressionMeter(Meter):
     """nll, mse, mae, r2 (the coefficient of determination), and the correlations of Pearson and Spearman.
 
     Ranks need every value, so that predictions and targets are kept, 8 bytes a row; all else is computed from them too,
-    in double precision. A correlation with something that does not vary, and r2 of targets that do not, are undefined
-    and left out.
+    in double precision. A correlation with something that does not vary is missing, and so is r2 of targets
+    that do not.
     """
-
-    at_times = frozenset({"r2", "pearson", "spearman"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,15 +28,24 @@ class RegressionMeter(Meter):
         self.predictions.update(scored.logits.float().squeeze(-1))
         self.targets.update(scored.targets.float())
 
-    def compute(self) -> dict[str, float]:
+    def readings(self) -> dict[str, Reading]:
         p, y = (torch.atleast_1d(kept.compute()).to(SUM_DTYPE) for kept in (self.predictions, self.targets))
-        errors = p - y
-        found = {"nll": self.mean_nll(), "mse": errors.square().mean().item(), "mae": errors.abs().mean().item()}
-        if y.min() < y.max():
-            found["r2"] = 1 - found["mse"] / y.var(correction=0).item()
-            if p.min() < p.max():
-                found |= {"pearson": correlation(p, y), "spearman": correlation(ranks(p), ranks(y))}
-        return found
+        mse, constant = (p - y).square().mean().item(), only_one("targets", y)
+        still = constant or only_one("predictions", p)
+        return {
+            "nll": self.mean_nll(),
+            "mse": mse,
+            "mae": (p - y).abs().mean().item(),
+            "r2": constant or 1 - mse / y.var(correction=0).item(),
+            "pearson": still or correlation(p, y),
+            "spearman": still or correlation(ranks(p), ranks(y)),
+        }
+
+
+def only_one(what: str, values: Tensor) -> str | None:
+    """Why nothing correlates with values that are all the same."""
+    first = values[0]
+    return f"all {what} are {first.item():.6g}" if bool((values == first).all()) else None
 
 
 def correlation(left: Tensor, right: Tensor) -> float:

@@ -5,8 +5,9 @@ from typing import Any
 from torch import Tensor
 
 from ..contracts.batch import Batch
+from .classification_meter import ClassificationMeter
 from .headed_encoder import at_least_two, log_frequencies
-from .meters import ClassificationMeter, Meter
+from .meter import Meter
 from .pooled_encoder import PooledEncoder
 from .scored import Scored
 
@@ -36,7 +37,7 @@ class SequenceClassifier(PooledEncoder):
         return log_frequencies(targets, len(self.labels))
 
     def meter(self) -> Meter:
-        return ClassificationMeter(len(self.labels))
+        return ClassificationMeter(self.labels)
 
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         probability, prediction = scored.logits.float().softmax(-1).max(-1)

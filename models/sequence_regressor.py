@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..contracts.batch import Batch
 from .likelihoods import Gaussian
-from .meters import Meter
+from .meter import Meter
 from .pooled_encoder import PooledEncoder
 from .regression_meter import RegressionMeter
 from .scored import Scored

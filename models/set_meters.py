@@ -7,7 +7,7 @@ from torch import nn
 
 from ..contracts.batch import Batch
 from ..contracts.data import EvaluationSet, EvaluationSets, MixedSources, Split
-from .meters import Meter
+from .meter import Meter
 from .scored import Scored
 
 POOLED = ""

@@ -12,7 +12,7 @@ from ..contracts.data import TemplatedSource
 from ..contracts.targets import TargetKind, require_match
 from .added_meters import AddedMeters
 from .likelihoods import Categorical
-from .meters import Meter
+from .meter import Meter
 from .regularizers.regularizer import Likelihood, Outputs
 from .scored import Scored
 from .set_meters import SetMeters, sets_apart

@@ -5,10 +5,12 @@ from typing import Any
 from torch import Tensor
 
 from ..contracts.batch import IGNORE, Batch
+from .classification_meter import ClassificationMeter
 from .headed_encoder import HeadedEncoder, at_least_two, log_frequencies
-from .meters import ClassificationMeter, Meter, token_columns
+from .meter import Meter
 from .scored import Scored
 from .span_meter import SpanMeter, is_bio
+from .token_columns import token_columns
 
 
 class TokenClassifier(HeadedEncoder):
@@ -46,7 +48,7 @@ class TokenClassifier(HeadedEncoder):
         return log_frequencies(targets, len(self.labels))
 
     def meter(self) -> Meter:
-        return SpanMeter(self.labels) if is_bio(self.labels) else ClassificationMeter(len(self.labels))
+        return SpanMeter(self.labels) if is_bio(self.labels) else ClassificationMeter(self.labels)
 
     def example_columns(self, scored: Scored, batch: Batch) -> dict[str, list]:
         return token_columns(scored, batch) | {

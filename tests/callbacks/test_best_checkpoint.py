@@ -8,7 +8,7 @@ import torch
 from finelab import callbacks
 from finelab.contracts.disk import DiskError
 from finelab.contracts.errors import UserError
-from finelab.models.meters import ClassificationMeter
+from finelab.models.classification_meter import ClassificationMeter
 
 
 class Script(L.Callback):
@@ -164,17 +164,14 @@ def test_early_stopping_watches_the_primary_metric(fit, classifier, language_mod
 
 
 class Gaps(ClassificationMeter):
-    """Leaves a metric out where its script says so."""
-
-    at_times = frozenset({"pearson"})
+    """Has no value of a metric where its script says so."""
 
     def __init__(self, values) -> None:
-        super().__init__(2)
-        self.values = values
+        super().__init__(["low", "high"])
+        self.pearson = next(values, None)
 
-    def compute(self):
-        value = next(self.values)
-        return super().compute() | ({} if value is None else {"pearson": value})
+    def readings(self):
+        return super().readings() | {"pearson": "says the script" if self.pearson is None else self.pearson}
 
 
 @pytest.mark.parametrize(

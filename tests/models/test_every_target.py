@@ -55,7 +55,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(kind, sgd):
     for size in (1, 7):
         trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
         found.append(trainer.validate(model(kind, sgd), loader(kind, size, rows=30), verbose=False)[0])
-    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-6)
+    assert found[0] == pytest.approx(found[1], rel=1e-5, abs=1e-6, nan_ok=True)
     assert f"val/{model(kind, sgd).primary[0]}" in found[0]
 
 

@@ -12,8 +12,9 @@ from seqeval.metrics import recall_score as entity_recall
 from seqeval.metrics.sequence_labeling import get_entities
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, r2_score
 
+from finelab.models.choice_meter import ChoiceMeter
 from finelab.models.likelihoods import Bernoulli, Gaussian
-from finelab.models.meters import ChoiceMeter, MultiLabelMeter
+from finelab.models.multi_label_meter import MultiLabelMeter
 from finelab.models.multiple_choice import IMPOSSIBLE
 from finelab.models.regression_meter import RegressionMeter
 from finelab.models.scored import Scored
@@ -68,14 +69,38 @@ def test_span_meter_is_seqeval_whatever_the_batch(size):
     assert metrics["accuracy"] == pytest.approx(sum(a == b for a, b in words) / len(words))
 
 
-def test_nothing_there_and_nothing_found_count_as_zero():
+def span_meter(true, found):
+    """Of one row with these tags."""
     meter = SpanMeter(TAGS)
-    meter.update(Scored.of(torch.eye(5)[:1] * 9, torch.tensor([0]), torch.tensor([0])), {})
-    assert {name: value for name, value in meter.compute().items() if name != "nll"} == {
-        "accuracy": 1.0,
-        "precision": 0.0,
-        "recall": 0.0,
-        "f1": 0.0,
+    logits = 9 * torch.eye(5)[[TAGS.index(tag) for tag in found]]
+    targets = torch.tensor([TAGS.index(tag) for tag in true])
+    meter.update(Scored.of(logits, targets, torch.zeros(len(true)).long()), {})
+    return meter
+
+
+def test_spans_that_are_not_there_or_not_found_are_missing_and_not_zero():
+    nothing = span_meter(["O"], ["O"])
+    assert nothing.compute().keys() == {"nll", "accuracy"}
+    assert nothing.missing() == {
+        "precision": "no entity was predicted",
+        "recall": "there is no entity in these rows",
+        "f1": "there is no entity in these rows, and no entity was predicted",
+    }
+    unseen = span_meter(["B-X", "O"], ["O", "O"])
+    assert (unseen.missing().keys(), unseen.compute()["recall"], unseen.compute()["f1"]) == ({"precision"}, 0.0, 0.0)
+    invented = span_meter(["O", "O"], ["B-X", "O"])
+    assert (invented.missing().keys(), invented.compute()["f1"]) == ({"recall"}, 0.0)
+
+
+def test_entities_by_kind():
+    table = span_meter(["B-X", "O", "B-Y", "O", "B-Y"], ["B-X", "B-X", "B-Y", "O", "O"]).tables()["per_class"]
+    assert table == {
+        "label": ["X", "Y"],
+        "rows": [1, 2],
+        "predicted": [2, 1],
+        "precision": [0.5, 1.0],
+        "recall": [1.0, 0.5],
+        "f1": [pytest.approx(2 / 3), pytest.approx(2 / 3)],
     }
 
 
@@ -112,14 +137,21 @@ def test_a_constant_prediction_has_no_correlation():
     found = meter.compute()
     assert found.keys() == {"nll", "mse", "mae", "r2"}
     assert found["r2"] == pytest.approx(0.0)
+    assert meter.missing() == dict.fromkeys(("pearson", "spearman"), "all predictions are 2")
     logged = meter.logged()
     assert found.items() <= logged.items() and math.isnan(logged["pearson"]) and math.isnan(logged["spearman"])
+
+
+def test_equal_targets_have_no_r2_either():
+    meter = RegressionMeter()
+    meter.update(Scored.of(torch.randn(3, 1), torch.full((3,), 0.5), torch.arange(3), Gaussian()), {})
+    assert meter.missing() == dict.fromkeys(("r2", "pearson", "spearman"), "all targets are 0.5")
 
 
 def test_multi_label_meter_against_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(50, 4, generator=generator), torch.randint(0, 2, (50, 4), generator=generator)
-    meter = MultiLabelMeter(4)
+    meter = MultiLabelMeter(list("abcd"))
     for rows in torch.arange(50).split(7):
         meter.update(Scored.of(logits[rows], targets[rows], rows, Bernoulli()), {})
     found, guess = meter.compute(), logits > 0
@@ -134,12 +166,15 @@ def test_a_label_that_no_row_has_is_left_out_of_the_mean_precision():
     generator = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(20, 3, generator=generator), torch.randint(0, 2, (20, 3), generator=generator)
     targets[:, 1] = 0
-    meter, nobody = MultiLabelMeter(3), MultiLabelMeter(3)
+    meter, nobody = MultiLabelMeter(list("abc")), MultiLabelMeter(list("abc"))
     meter.update(Scored.of(logits, targets, torch.arange(20), Bernoulli()), {})
     expected = average_precision_score(targets[:, [0, 2]], logits[:, [0, 2]])
     assert meter.compute()["mean_average_precision"] == pytest.approx(expected, abs=1e-6)
-    nobody.update(Scored.of(logits, torch.zeros_like(targets), torch.arange(20), Bernoulli()), {})
-    assert "mean_average_precision" not in nobody.compute() and math.isnan(nobody.logged()["mean_average_precision"])
+    nobody.update(Scored.of(-logits.abs(), torch.zeros_like(targets), torch.arange(20), Bernoulli()), {})
+    assert nobody.compute().keys() == {"nll", "subset_accuracy"}
+    nothing = dict.fromkeys(("micro_f1", "macro_f1"), "no row has a label, and none is predicted")
+    assert nobody.missing() == nothing | {"mean_average_precision": "no row has a label"}
+    assert math.isnan(nobody.logged()["mean_average_precision"])
 
 
 def test_choices_that_are_not_there_are_never_chosen():

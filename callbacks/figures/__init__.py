@@ -1,0 +1,1 @@
+"""Pictures for TensorBoard; matplotlib is imported only where one is drawn."""
