@@ -1,24 +1,16 @@
 """What to try next, read off a record by fixed rules; each line names its evidence."""
 
-from collections.abc import Sequence
-
 from ..contracts.metrics import strongest_reference
 from ..contracts.record import Record
 
-NLL_RISE = 1.02
-MEMORISED = 0.8
 LINES = 3
 
 
-def advice(record: Record, regularizers: Sequence[str] = ()) -> list[str]:
-    """At most three suggestions, the most pressing first.
-
-    Args:
-        record: of a finished run.
-        regularizers: class names already in use, so that none is suggested twice.
-    """
-    course = _overfitting(record, regularizers) or _still_improving(record)  # never "fewer epochs" beside "more epochs"
-    found = [_below_reference(record), course, _one_seed(record)]
+def advice(record: Record) -> list[str]:
+    """At most three suggestions, the most pressing first: what the verdict says to try, a reference that is not
+    beaten, and that one run is one draw."""
+    tried = _remedies(record)
+    found = [*tried, None if tried else _below_reference(record), _one_seed(record)]
     return [line for line in found if line][:LINES]
 
 
@@ -43,37 +35,12 @@ def _below_reference(record: Record) -> str | None:
     )
 
 
-def _overfitting(record: Record, regularizers: Sequence[str]) -> str | None:
-    rows = [entry for entry in record.history if "nll" in entry]
-    if len(rows) < 2:
-        return None
-    last, lowest = rows[-1], min(rows, key=lambda entry: entry["nll"])
-    memorised = last.get("train_nll", float("inf")) < MEMORISED * last["nll"]
-    if last["nll"] <= NLL_RISE * lowest["nll"] or not memorised:
-        return None
-    return (
-        f"Overfitting: validation NLL rose from {lowest['nll']:.3f} (step {lowest['step']:.0f}) to {last['nll']:.3f} "
-        f"while training NLL fell to {last['train_nll']:.3f}. {_remedy(regularizers)}"
-    )
-
-
-def _remedy(regularizers: Sequence[str]) -> str:
-    for name in ("L2SP", "RDrop"):
-        if name not in regularizers:
-            weight = "0.01" if name == "L2SP" else "1.0"
-            return (
-                f"Try --model.regularizers+=finelab.models.regularizers.{name} --model.regularizers.weight={weight}, "
-                "or fewer epochs."
-            )
-    return "Try larger weights of your regularizers, or fewer epochs."
-
-
-def _still_improving(record: Record) -> str | None:
-    metric = record.best.monitor.removeprefix("val/") if record.best else None
-    rows = [entry for entry in record.history if metric in entry]
-    if record.best is None or len(rows) < 2 or record.best.step < rows[-1]["step"]:
-        return None
-    return f"The best {metric} came at the last validation (step {record.best.step}): try more epochs."
+def _remedies(record: Record) -> list[str]:
+    if record.verdict is None:
+        return []
+    label = record.verdict.label
+    against = f"Against {label}," if label in ("overfitting", "underfitting") else "Try"
+    return [f"{against} {one.what}{f': {one.override}' if one.override else '.'}" for one in record.verdict.remedies]
 
 
 def _one_seed(record: Record) -> str:

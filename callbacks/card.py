@@ -17,7 +17,7 @@ from .card_commands import commands
 from .card_facts import facts
 from .card_scores import scores, sets
 from .evaluation import trial_batches
-from .factors import method, regularizer_names, short_base
+from .factors import method, short_base
 from .run_record import RunRecord
 from .tensor_board import as_code, tensorboard_loggers
 
@@ -82,7 +82,7 @@ def card(record: Record, run: Run, width: int = WIDTH) -> Group:
 
 
 def _next_steps(record: Record, run: Run) -> list[RenderableType]:
-    steps = [Text(step) for step in advice(record, regularizer_names(run.config))]
+    steps = [Text(step) for step in advice(record)]
     warnings = [Text(warning, style="yellow") for warning in [*record.notes, *record.data.get("warnings", [])]]
     grid = Table.grid(padding=(0, 1))
     for mark, lines in (("!", warnings[:3]), ("→", steps)):

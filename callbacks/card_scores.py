@@ -9,20 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts.figures import number, signed
-from ..contracts.metrics import MAXIMISED, TITLES, in_order, strongest_reference, titled
+from ..contracts.metrics import MAXIMISED, REFERENCES, TITLES, in_order, strongest_reference, titled
 from ..contracts.record import Record, SplitResult
 from .advice import shown_split
 
 ROOMY = 4
 """So many metrics stand wide apart; more of them move together, to stay within a terminal."""
-REFERENCES = {
-    "majority": "majority class",
-    "frequencies": "label frequencies",
-    "mean": "mean of the training rows",
-    "uniform": "uniform guess",
-    "probe": "frozen-feature probe",
-    "base": "base, before training",
-}
 
 
 def scores(record: Record, width: int) -> Iterable[RenderableType]:

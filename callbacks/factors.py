@@ -88,10 +88,6 @@ def statement(adapter: dict[str, Any]) -> str:
     return f"{adapter['name']} {merges}; {base[adapter['base_is']]}"
 
 
-def regularizer_names(config: dict[str, Any]) -> list[str]:
-    return [class_name(entry) for entry in config.get("model", {}).get("init_args", {}).get("regularizers") or []]
-
-
 def adapter_settings(entry: Any) -> dict[str, Any]:
     """All settings of a small adapter; of a PEFT configuration with its dozens, rank, alphas, dropouts and targets."""
     settings = {key: value for key, value in init_args(entry).items() if isinstance(value, Scalar)}

@@ -21,6 +21,7 @@ from .final_evaluation import FinalEvaluation
 from .history import History
 from .interruption import Interruption
 from .order_digest import OrderDigest
+from .overfitting import Overfitting
 from .packing_check import PackingCheck
 from .plain_progress import PlainProgress
 from .preflight import Preflight
@@ -64,6 +65,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         *progress(run.config.get("trainer", {}), throughput),
         order,
         history,
+        Overfitting(),
         Baseline(results, evaluate_test=run.evaluate_test),
         FinalEvaluation(results, best, run.evaluate_test),
         run_record,

@@ -61,6 +61,14 @@ TITLES = {
     "brier": "Brier",
     "ece": "ECE",
 }
+REFERENCES = {
+    "majority": "majority class",
+    "frequencies": "label frequencies",
+    "mean": "mean of the training rows",
+    "uniform": "uniform guess",
+    "probe": "frozen-feature probe",
+    "base": "base, before training",
+}
 MAXIMISED = frozenset(name for name, mode in MODES.items() if mode == "max")
 
 

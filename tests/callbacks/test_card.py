@@ -12,6 +12,7 @@ from finelab.contracts.metrics import MODES, TITLES
 from finelab.contracts.record import Best, Cost, Record, SplitResult
 from finelab.contracts.run import Run
 from finelab.contracts.seeds import Seeds
+from finelab.contracts.verdict import Remedy, Verdict
 
 SCORES = {
     "majority": {"nll": 0.693, "accuracy": 0.5, "macro_f1": 0.333, "ece": 0.01},
@@ -127,19 +128,15 @@ def test_advice_names_its_evidence() -> None:
     worse = {"test": SplitResult(9, SCORES, TUNED | {"accuracy": 0.80})}
     assert "does not beat the probe on accuracy (0.800 against 0.810)" in advice(a_record(metrics=worse))[0]
 
-    history = [{"step": 10, "nll": 0.40, "accuracy": 0.8}, {"step": 20, "nll": 0.60, "accuracy": 0.7, "train_nll": 0.1}]
-    over = a_record(history=history, best=Best("val/accuracy", "max", 0.8, 10))
-    assert "+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01" in advice(over)[0]
-    assert "+=finelab.models.regularizers.RDrop" in advice(over, ["L2SP"])[0]
-    assert "larger weights" in advice(over, ["L2SP", "RDrop"])[0]
-    history[1]["train_nll"] = 0.55
-    assert "Overfitting" not in "".join(advice(over))
-
-    last = a_record(best=Best("val/accuracy", "max", 0.88, 651))
-    assert "at the last validation (step 651): try more epochs" in advice(last)[0]
-    history[1]["train_nll"] = 0.1
-    both = "".join(advice(a_record(history=history, best=Best("val/accuracy", "max", 0.88, 651))))
-    assert "fewer epochs" in both and "more epochs" not in both
+    tried = [Remedy("hold the weights near the base's (L2SP)", "--model.regularizers+=x"), Remedy("more epochs", "")]
+    over = Verdict("overfitting", "Overfitting since step 20.", "nll", 20, 20, 0.2, remedies=tried)
+    lines = advice(a_record(verdict=over, metrics=worse))
+    assert lines[:2] == [
+        "Against overfitting, hold the weights near the base's (L2SP): --model.regularizers+=x",
+        "Against overfitting, more epochs.",
+    ]
+    assert "--seeds 2" in lines[2] and len(lines) == 3, "what the verdict tries is not said twice"
+    assert len(advice(a_record(verdict=dataclasses.replace(over, label="healthy", remedies=[])))) == 1
 
 
 def test_factors_are_flat_and_short(run) -> None:

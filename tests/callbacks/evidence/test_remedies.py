@@ -1,0 +1,94 @@
+"""Every override that a verdict hands out is one that the command line takes."""
+
+import itertools
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from finelab.callbacks.evidence.judge import judge
+from finelab.callbacks.evidence.recipe import Recipe
+from finelab.callbacks.evidence.settings import Settings
+from finelab.scripts.cli import main
+
+TREC = Path(__file__).parents[3] / "configs" / "trec_lora.yaml"
+TIME = np.linspace(0.05, 1, 20)
+FALL = 0.3 + 1.2 * np.exp(-8 * TIME)
+EARLY, LATE = (FALL + 0.6 * np.maximum(TIME - begin, 0) for begin in (0.15, 0.7))
+SLOW = 0.3 + 1.2 * np.exp(-0.5 * TIME)
+
+
+def resolved(capsys, *more: str) -> dict:
+    capsys.readouterr()
+    assert main(["fit", "-c", str(TREC), *more, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+def tried(curve, recipe: Recipe) -> list[str]:
+    return [one.override for one in judge(curve, Settings(recipe=recipe)).remedies]
+
+
+def test_the_command_line_takes_what_is_suggested(capsys, series) -> None:
+    """Beginning with the configuration itself, whatever a remedy leads to is judged again, until nothing is new."""
+    config = resolved(capsys)
+    recipe = Recipe.of(config)
+    assert (recipe.target, recipe.adapter, recipe.rank, recipe.rate) == ("SequenceClassifier", "LoraConfig", 8, 2e-3)
+    assert (recipe.epochs, recipe.dropout, recipe.regularizers) == (5, 0.0, ())
+    curves = {"early": series(EARLY, FALL), "late": series(LATE, FALL - 0.4 * TIME), "slow": series(SLOW, SLOW),
+              "diverging": series(EARLY, EARLY)}  # fmt: skip
+    kinds = [
+        recipe,
+        replace(recipe, regularizers=("L2SP",)),
+        replace(recipe, regularizers=("L2SP", "RDrop", "Mixout")),
+        replace(recipe, steps=900, epochs=-1),
+        replace(recipe, epochs=1, stopping=True, regularizers=("L2SP",)),
+        replace(recipe, adapter="Full", rank=None, epochs=1, stopping=True, regularizers=("L2SP", "RDrop")),
+    ]
+    found = {each for curve, kind in itertools.product(curves.values(), kinds) for each in tried(curve, kind)}
+    assert len(found) >= 10 and all(found)
+    for override in sorted(found):
+        start = ["--model.adapter=finelab.models.adapters.Full"] if override.startswith("--model.adapter=") else []
+        before = resolved(capsys, *start) if start else config
+        assert resolved(capsys, *start, *shlex.split(override)) != before, f"{override} changes nothing"
+    penalised = resolved(capsys, *shlex.split(tried(curves["late"], recipe)[0]))
+    assert Recipe.of(penalised).regularizers == ("L2SP",)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "first"),
+    [
+        (Recipe(target="CausalLM"), "L2SP --model.regularizers.weight=0.01"),
+        (Recipe(target="CausalLM", regularizers=("L2SP",)), "KLToBase --model.regularizers.weight=0.1"),
+        (Recipe(target="SequenceClassifier", regularizers=("L2SP",)), "RDrop --model.regularizers.weight=1.0"),
+        (Recipe(target="CausalLM", regularizers=("L2SP", "KLToBase"), dropout=0.1), "RDrop --model.regularizers"),
+        (Recipe(target="CausalLM", adapter="Full", regularizers=("L2SP", "KLToBase")), "Mixout --model.regularizers.p"),
+    ],
+    ids=str,
+)
+def test_what_is_in_use_is_not_suggested(recipe: Recipe, first: str, series) -> None:
+    """The rows are told apart by their losses, so that a penalty comes before a shorter run."""
+    override = tried(series(LATE, FALL - 0.4 * TIME), recipe)[0]
+    assert override.startswith(f"--model.regularizers+=finelab.models.regularizers.{first}")
+
+
+def test_an_early_best_asks_for_a_shorter_run(series) -> None:
+    curve = series(EARLY, EARLY - 0.1 * TIME)
+    assert tried(curve, Recipe(epochs=10))[0] in ("--trainer.max_epochs=3", "--trainer.max_epochs=4")
+    assert tried(curve, Recipe(steps=1000))[0].startswith("--trainer.max_steps=")
+    assert tried(curve, Recipe(epochs=1))[0] == "--trainer.callbacks+=finelab.callbacks.EarlyStopping"
+    known = {"L2SP", "RDrop", "Mixout", "LabelSmoothing", "KLToBase"}
+    bare = Recipe(epochs=1, stopping=True, regularizers=tuple(known), rank=8)
+    assert tried(curve, bare) == ["--model.adapter.init_args.r=2"]
+
+
+def test_slow_runs_are_told_to_go_faster_or_on(series) -> None:
+    curve = series(SLOW, SLOW)
+    assert tried(curve, Recipe(rate=1e-4, epochs=3)) == [
+        "--model.optimizer.init_args.lr=0.0003",
+        "--trainer.max_epochs=9",
+    ]
+    assert tried(curve, Recipe(rate=1e-4, steps=50))[1] == "--trainer.max_steps=150"
+    assert tried(curve, Recipe()) == ["", ""]
