@@ -32,8 +32,8 @@ from finelab.contracts.batch import Batch
 from finelab.data.collate import PadCollator
 from finelab.models import CausalLM, SequenceClassifier, WarmupCosine, WarmupLinear
 from finelab.models.adapters import Full, LinearProbe
-from finelab.models.meters import by_row
 from finelab.models.regularizers import L2SP
+from finelab.models.token_columns import by_row
 from finelab.models.warmup_constant import WarmupConstant
 
 SETS = ("train", "validation", "large")
