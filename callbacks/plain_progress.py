@@ -1,6 +1,5 @@
 """Progress where there is no terminal: one line now and then, for log files and schedulers."""
 
-import math
 import sys
 import time
 from typing import Any
@@ -8,13 +7,15 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
-from .best_checkpoint import watched
-from .evaluation import finetuner
 from .planned_steps import total_steps
+from .progress_figures import ProgressFigures
+
+WIDTH = 100
 
 
 class PlainProgress(ProgressBar):
-    """Prints step, losses, supervised tokens per second and the time left on standard error.
+    """Prints step, training NLL, gap, the validation metric that picks the weights, verdict, supervised tokens per
+    second and the time left on standard error.
 
     Args:
         seconds: at most one line in so many, besides the first step and every validation.
@@ -24,6 +25,8 @@ class PlainProgress(ProgressBar):
         super().__init__()
         self.seconds = seconds
         self.is_enabled = True
+        self.figures = ProgressFigures()
+        self._last_step, self._shown = 0, 0.0
 
     def disable(self) -> None:
         self.is_enabled = False
@@ -32,16 +35,15 @@ class PlainProgress(ProgressBar):
         self.is_enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._start = time.monotonic()
-        self._first_step = self._last_step = trainer.global_step
-        self._shown = (self._start - self.seconds, finetuner(pl_module).supervised_tokens)
+        self.figures.start(trainer)
+        self._last_step, self._shown = trainer.global_step, time.monotonic() - self.seconds
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if trainer.global_step > self._last_step:
             self._last_step = trainer.global_step
-            if time.monotonic() - self._shown[0] >= self.seconds:
+            if time.monotonic() - self._shown >= self.seconds:
                 self._print(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,19 +51,11 @@ class PlainProgress(ProgressBar):
             self._print(trainer, pl_module)
 
     def _print(self, trainer: Trainer, module: LightningModule) -> None:
-        now, tokens = time.monotonic(), finetuner(module).supervised_tokens
-        rate = (tokens - self._shown[1]) / max(now - max(self._shown[0], self._start), 1e-9)
-        self._shown = (now, tokens)
-        total = total_steps(trainer)
-        parts = [f"step {trainer.global_step}" + (f"/{total}" if total else ""), f"epoch {trainer.current_epoch + 1}"]
-        for name in ("train/nll", "val/nll", watched(trainer, module)[0]):
-            part = f"{name} {float(trainer.callback_metrics.get(name, math.nan)):.4f}"
-            if name in trainer.callback_metrics and part not in parts:
-                parts.append(part)
-        parts.append(f"{rate:,.0f} supervised tokens/s")
-        done = trainer.global_step - self._first_step
-        if total and done:
-            left = (now - self._start) / done * (total - trainer.global_step)
-            parts.append(f"{int(left) // 60}:{int(left) % 60:02d} left")
+        self._shown, total = time.monotonic(), total_steps(trainer)
+        step = f"step {trainer.global_step:,}" + (f"/{total:,}" if total else "")
+        words = self.figures.words(trainer, module)
+        line = "  ".join([step, *words.values()])
+        if len(line) > WIDTH:
+            line = "  ".join([step, *(word for name, word in words.items() if name != "monitor")])
         if self.is_enabled:
-            print("  ".join(parts), file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)

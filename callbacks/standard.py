@@ -62,10 +62,10 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         PackingCheck(),
         Preflight(run.config, run.directory, run.rehearse, results),
         ClipShare(),
-        *progress(run.config.get("trainer", {}), throughput),
         order,
         history,
         Overfitting(),
+        *progress(run.config.get("trainer", {})),
         Baseline(results, evaluate_test=run.evaluate_test),
         FinalEvaluation(results, best, run.evaluate_test),
         run_record,
@@ -83,9 +83,9 @@ def state_io(run: Run) -> StateIO:
     return StateIO(run.directory / CHECKPOINTS / "best")
 
 
-def progress(trainer: dict[str, Any], throughput: Throughput) -> list[ProgressBar]:
+def progress(trainer: dict[str, Any]) -> list[ProgressBar]:
     """A bar on a terminal, lines elsewhere; none where the user wants none or brings another (Lightning takes one)."""
     own = any(class_name(entry).endswith(("ProgressBar", "Progress")) for entry in trainer.get("callbacks") or [])
     if own or trainer.get("enable_progress_bar") is False:
         return []
-    return [TerminalProgress(throughput) if sys.stderr.isatty() else PlainProgress()]
+    return [TerminalProgress() if sys.stderr.isatty() else PlainProgress()]

@@ -138,12 +138,3 @@ def test_progress_follows_the_terminal_and_the_user(run_of, monkeypatch) -> None
     assert bars(callbacks=[{"class_path": "lightning.pytorch.callbacks.TQDMProgressBar"}]) == []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert bars() == ["TerminalProgress"]
-
-
-def test_plain_progress_prints_lines(fit, classifier, data, capsys) -> None:
-    fit(classifier(), data(), [callbacks.PlainProgress(seconds=0)])
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("step ")]
-    assert len(lines) == 12 + 2
-    assert lines[0].startswith("step 1/12  epoch 1  train/nll 0.")
-    assert "val/accuracy" in lines[-1]
-    assert lines[-1].endswith("0:00 left")
