@@ -17,7 +17,7 @@ from .rehearsal import SAMPLED, of_units
 from .rejections import Reject, Row
 from .sources import Source
 from .stream_loader import BEHIND, StreamedBatches, StreamLoader
-from .streaming import ChunkOrder, Cursor, TextStream
+from .streaming import PARTS, ChunkOrder, Cursor, TextStream
 from .template import Template
 from .text_data_module import TextDataModule
 from .token_dataset import Sample
@@ -121,7 +121,7 @@ class StreamingTextDataModule(TextDataModule):
         return self.probe_batches(samples, np.arange(len(samples)), lengths)  # pyright: ignore[reportArgumentType]
 
     def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
-        return samples if split == "train" else super().document_of(split, samples)
+        return samples - samples % PARTS if split == "train" else super().document_of(split, samples)
 
     @cached_property
     def _first_samples(self) -> list[Sample]:

@@ -32,14 +32,16 @@ class TokenDataset(Dataset[Sample]):
         self.columns = {name: Ragged(samples.data.column(name)) for name in ragged}
         self.scalars = {name: samples.data.column(name).to_numpy() for name in scalars}
         self.lengths = self.columns["input_ids"].lengths
-        self._rows = samples.data.column("row").to_numpy() if "row" in samples.column_names else np.arange(self.size)
+        self._rows = samples.data.column("row") if "row" in samples.column_names else None
 
     def __len__(self) -> int:
         return self.size
 
     def document_of(self, samples: np.ndarray) -> np.ndarray:
         """[n] sample ids to the ids of the first samples of the same rows."""
-        _, first, of = np.unique(self._rows, return_index=True, return_inverse=True)
+        if self._rows is None:
+            return samples
+        _, first, of = np.unique(self._rows.to_numpy(), return_index=True, return_inverse=True)
         return self.first_id + first[of[samples - self.first_id]]
 
     def __getitem__(self, index: int) -> Sample:

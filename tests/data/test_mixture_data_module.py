@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerState
 
-from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSources, TrainedLabels
+from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSources, ProbeSource, TrainedLabels
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Documents, MixtureDataModule, TextDataModule
 from finelab.data.loader_options import LoaderOptions
@@ -74,7 +74,7 @@ def ids_of(loader):
 
 def test_it_keeps_the_contracts(mixture):
     data = mixture()
-    for protocol in (EvaluationSets, EvaluationSource, MixedSources, TrainedLabels):
+    for protocol in (EvaluationSets, EvaluationSource, MixedSources, ProbeSource, TrainedLabels):
         assert isinstance(data, protocol)
     assert data.source_names == ["a", "b", "c"] and data.training_names == ["a", "b"]
 
@@ -94,6 +94,19 @@ def test_rows_are_those_of_the_sources_with_ids_of_their_own(mixture, alone):
         for i in range(len(own.samples("train")))
     ]
     assert [found[i] for i in range(52)] == expected
+
+
+def test_probed_rows_are_training_rows_of_the_sources_as_validation_has_them(mixture):
+    data = on_rank(mixture(), 0, 1)
+    assert isinstance(data, ProbeSource)
+    samples = np.concatenate(ids_of(data.probe_loader(16)))
+    assert len(set(samples.tolist())) == 16
+    assert [(samples < 40).sum(), (samples >= 40).sum()] == [10, 6]  # 10 and 6 rows of validation
+    assert ids_of(data.probe_loader(16)) == ids_of(on_rank(mixture(), 0, 1).probe_loader(16))
+    shared = [np.concatenate(ids_of(on_rank(mixture(), rank, 2).probe_loader(16))) for rank in (0, 1)]
+    assert sorted(np.concatenate(shared).tolist()) == sorted(samples.tolist())
+    validation = np.arange(16)
+    assert data.document_of("validation", validation).tolist() == validation.tolist()
 
 
 def test_labels_are_matched_by_name(mixture, files):

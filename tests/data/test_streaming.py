@@ -5,6 +5,7 @@ import sys
 import textwrap
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.trainer.states import TrainerState
@@ -63,6 +64,19 @@ def test_an_epoch_is_every_row_once_with_the_tokens_of_the_cached_path(module, s
     cached = TextDataModule(source, Classification(), "tiny://bert", 32, cache_dir=tokens).samples("train")
     expected = {index: (cached[index]["input_ids"].tolist(), cached[index]["labels"]) for index in range(ROWS)}
     assert streamed == expected
+
+
+def test_probed_rows_are_of_the_first_chunk_whatever_was_read(module):
+    data = on_rank(module(), 0, 1)
+    probed = ids_of(data.probe_loader(20))
+    assert len(set(itertools.chain(*probed))) == 20
+    next(iter(data.train_dataloader()))
+    assert ids_of(data.probe_loader(20)) == probed
+    shared = [ids_of(on_rank(module(), rank, 2).probe_loader(20)) for rank in (0, 1)]
+    assert sorted(itertools.chain(*shared[0], *shared[1])) == sorted(itertools.chain(*probed))
+    texts = on_rank(module(**documents()), 0, 1)
+    windows = np.concatenate(ids_of(texts.probe_loader(50)))
+    assert set(texts.document_of("train", windows)) == {window // PARTS * PARTS for window in windows}
 
 
 def test_the_order_is_shuffled_over_the_buffer_and_other_in_each_epoch(module):
