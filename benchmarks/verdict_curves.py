@@ -22,8 +22,9 @@ FAMILIES = ("flat", "falling", "rising late", "rising early", "noisy")
 UNTOUCHED = 20_000
 """Rows of the set that says what is true."""
 
-SHORT = 0.05
-"""A run underfits when it ends more than this share above what ten times the learning rate travelled reaches."""
+SHORT, OF_GAIN = 0.05, 0.10
+"""A run underfits when it ends more than these shares above what ten times the learning rate travelled reaches: of that
+loss, and of the gain that is there to be had from the start."""
 
 TRIFLE = 0.01
 """A loss given away that is a smaller share of the best loss is counted apart: a set of 20,000 rows sees it, the few
@@ -43,8 +44,8 @@ class Truth:
         best: the evaluation with the lowest loss, counted from 0.
         lost: nats per token that the last weights give away.
         error: standard error of that difference on the untouched set.
-        underfits: the end is more than ``SHORT`` above what more learning rate reaches.
-        short: by what share it is above.
+        underfits: the end is more than ``SHORT`` and ``OF_GAIN`` above what more learning rate reaches.
+        short: by what share of the loss it is above.
         effect: what is lost in units of its standard error on the run's own validation rows.
     """
 
@@ -162,17 +163,17 @@ def shape_of(family: str, tau: Floats, random: np.random.Generator) -> Shape:
     noisy = family == "noisy"
     if noisy:
         family = str(random.choice(["flat", "falling", "falling", "rising early"]))
-    floor = log_uniform(random, 0.15, 3.0)
+    floor, height = log_uniform(random, 0.15, 3.0), log_uniform(random, 0.1, 2.0)
     fall = {
-        "flat": lambda: falling(log_uniform(random, 0.002, 0.02), log_uniform(random, 5, 50)),
-        "falling": lambda: falling(log_uniform(random, 0.1, 2.0), log_uniform(random, 0.5, 40)),
-        "rising late": lambda: falling(log_uniform(random, 0.1, 2.0), log_uniform(random, 8, 40)),
-        "rising early": lambda: falling(log_uniform(random, 0.1, 2.0), log_uniform(random, 20, 80)),
+        "flat": lambda: settled(height, float(tau[0])),
+        "falling": lambda: falling(height, log_uniform(random, 0.5, 40)),
+        "rising late": lambda: falling(height, log_uniform(random, 8, 40)),
+        "rising early": lambda: falling(height, log_uniform(random, 20, 80)),
     }[family]()
     rise = np.zeros_like(tau)
     if family.startswith("rising"):
         begin = random.uniform(0.03, 0.3) if family == "rising early" else random.uniform(0.4, 0.8)
-        size = log_uniform(random, 0.1, 1.5)
+        size = log_uniform(random, 0.05, 1.2)
         rise = size * (np.maximum(tau - begin, 0) / (1 - begin)) ** random.uniform(0.7, 1.5)
     wander = wandering(random, tau, log_uniform(random, 0.002, 0.02) if noisy else log_uniform(random, 1e-4, 1e-3))
     clean = floor * (1 + fall(tau))
@@ -188,6 +189,11 @@ def falling(height: float, pace: float) -> Callable[[Floats], Floats]:
     return lambda tau: height * np.exp(-pace * tau / (1 + 0.2 * pace * tau))
 
 
+def settled(height: float, first: float) -> Callable[[Floats], Floats]:
+    """Everything is learned before the first evaluation."""
+    return lambda tau: height * np.exp(-10 * tau / first)
+
+
 def wandering(random: np.random.Generator, tau: Floats, size: float) -> Floats:
     """[T] noise of the optimizer, the same for all rows: autocorrelated, and as small as the learning rate becomes."""
     rate = np.diff(tau, prepend=0.0)
@@ -201,7 +207,7 @@ def wandering(random: np.random.Generator, tau: Floats, size: float) -> Floats:
 def memorised(random: np.random.Generator, family: str, tau: Floats, rise: Floats) -> Floats:
     """[T] logarithm of validation's clean loss over the train probe's: a gap that every fit has, and what a rise costs
     validation, the train probe gains several times over."""
-    benign = log_uniform(random, 0.005, 0.1) if family in ("flat", "falling") else log_uniform(random, 0.02, 0.2)
+    benign = log_uniform(random, 0.01, 0.7)
     return benign * np.sqrt(tau) + random.uniform(1.0, 4.0) * rise
 
 
@@ -291,7 +297,9 @@ def truth_of(shape: Shape, noise: Noise, tau: Floats, series: ProbeSeries) -> Tr
     alone = paired_variance(means, spread[np.ix_([best, last], [best, last])])
     together = paired_variance(means, noise.shared * spread[np.ix_([best, last], [best, last])])
     variance = uneven * alone + (noise.document - 1) * together
-    short = float(shape.validation[last] / shape.reachable - 1)
+    missed = float(shape.validation[last] - shape.reachable)
+    short = missed / shape.reachable
+    material = short > SHORT and missed > OF_GAIN * (shape.start - shape.reachable)
     overfits = bool(lost > 2 * np.sqrt(variance / UNTOUCHED))
     return Truth(
         overfits=overfits,
@@ -299,7 +307,7 @@ def truth_of(shape: Shape, noise: Noise, tau: Floats, series: ProbeSeries) -> Tr
         best=best,
         lost=lost,
         error=float(np.sqrt(variance / UNTOUCHED)),
-        underfits=short > SHORT and not overfits and not shape.rise.any(),
+        underfits=material and not overfits and not shape.rise.any(),
         short=short,
         effect=lost / float(np.sqrt(variance / rows)) if best != last else 0.0,
     )

@@ -125,7 +125,7 @@ def probe(seed: int) -> Recipe:
     steps = (6, 10, 15)[seed // 2 % 3] * train // 32
     return Recipe(
         f"probe-{data}-{seed}", "linear probe", data, "LinearProbe", train=train, validation=(400, 600, 1000)[seed % 3],
-        large=20000, lr=(3e-3, 1e-2, 2e-2)[seed // 3 % 3], steps=steps, evaluations=(15, 20, 25, 12)[seed % 4],
+        large=4000, lr=(3e-3, 1e-2, 2e-2)[seed // 3 % 3], steps=steps, evaluations=(15, 20, 25, 12)[seed % 4],
         seed=seed, batch=32, schedule=("linear", "cosine", "constant")[seed // 5 % 3],
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ def flipped_probe(seed: int) -> Recipe:
     train = (200, 300)[seed % 2]
     return Recipe(
         f"flipped-probe-{data}-{seed}", "flipped labels, linear probe", data, "LinearProbe", train=train,
-        validation=(400, 600, 1000)[seed % 3], large=20000, lr=(3e-2, 5e-2, 1e-1)[seed % 3], steps=60 * train // 32,
+        validation=(400, 600, 1000)[seed % 3], large=4000, lr=(3e-2, 5e-2, 1e-1)[seed % 3], steps=60 * train // 32,
         evaluations=(15, 20, 25, 12)[seed % 4], seed=seed, batch=32, flipped=0.3, flip_all=seed % 2 == 0, decay=0.0,
         schedule=("linear", "constant")[seed % 2],
     )  # fmt: skip
@@ -168,7 +168,7 @@ def under(seed: int) -> list[Recipe]:
         data = ("trec", "sst2", "banking77")[seed % 4]
         train = 3000 if data != "banking77" else 6000
         healthy = Recipe(
-            f"healthy-{data}-{seed}", "healthy twin", data, "LinearProbe", train=train, validation=600, large=20000,
+            f"healthy-{data}-{seed}", "healthy twin", data, "LinearProbe", train=train, validation=600, large=4000,
             lr=1e-2 if data != "banking77" else 2e-2, steps=12 * train // 32, evaluations=20, seed=seed, batch=32,
         )  # fmt: skip
     slow = replace(

@@ -5,7 +5,7 @@
 
 Every run is finelab's own step (FineTuner under Lightning's Trainer). A recorder beside it scores, at equal distances,
 the training rows, validation and a large untouched set, in eval mode and without a draw. Linear probes train on the
-features of the frozen base in eval mode, computed once (``--check-probe`` shows that this is finelab's LinearProbe
+features of the frozen base in eval mode, computed once (the tests show that this is finelab's LinearProbe
 without dropout). DIR must lie outside the repository: rows of the data sets are not kept, losses of rows are.
 """
 
@@ -159,7 +159,8 @@ def train(recipe: Recipe, shared: Path, cache: Cache) -> dict[str, np.ndarray]:
             add_features(samples, cache)
     at = sorted({round(recipe.steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)})
     probes = parts | {"train": parts["train"][: len(parts["validation"])]}
-    recorder = Recorder({name: loader_of(probes[name], EVALUATED, None) for name in SETS}, at)
+    size = EVALUATED if recipe.adapter != "LinearProbe" else 1024
+    recorder = Recorder({name: loader_of(probes[name], size, None) for name in SETS}, at)
     trainer = L.Trainer(
         max_steps=recipe.steps, accelerator="cpu", precision=precision, gradient_clip_val=1.0, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, callbacks=[recorder],
