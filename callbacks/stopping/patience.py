@@ -27,21 +27,16 @@ class Patience(Criterion):
         self.patience = patience
 
     def judge(self, curve: Curve) -> Judgement:
-        best, waited = None, 0
+        best, waited = -1, 0
         for index, error in enumerate(curve.errors):
-            if math.isfinite(error) and (best is None or curve.falls(index, best)):
+            is_defined = math.isfinite(error)
+            if is_defined and (best < 0 or curve.falls(index, best)):
                 best, waited = index, 0
-            elif self._counts(curve, index, best):
-                waited += 1
-            else:
+            elif is_defined and curve.noise is not None and not curve.rises(index, best):
                 waited = 0
+            else:
+                waited += 1
         meaning = "evaluations without an improvement"
         if curve.noise is not None:
             meaning = "evaluations in succession that were worse than the best by more than the noise"
         return Judgement(0 < waited >= self.patience, waited, self.patience, meaning)
-
-    @staticmethod
-    def _counts(curve: Curve, index: int, best: int | None) -> bool:
-        """An evaluation that has not improved on the best; one that is not defined counts as well."""
-        known = best is not None and math.isfinite(curve.errors[index])
-        return not known or curve.noise is None or curve.rises(index, best)
