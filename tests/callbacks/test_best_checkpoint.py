@@ -150,19 +150,6 @@ def test_a_crash_while_saving_keeps_the_checkpoint_before(fit, classifier, data,
     assert os.listdir(tmp_path / "checkpoints") == ["best"]
 
 
-def test_early_stopping_watches_the_primary_metric(fit, classifier, language_model, data, flat, tmp_path) -> None:
-    for module, kind, name, values in (
-        (classifier(), "classes", "val/accuracy", [0.5, 0.6, 0.6, 0.55, 0.9]),
-        (language_model(), "text", "val/nll", [3.0, 2.0, 2.0, 2.5, 0.9]),
-    ):
-        stop = callbacks.EarlyStopping(patience=2)
-        trainer = fit(module, data(kind), [Script(values, flat, name), stop], max_epochs=5)
-        assert (stop.monitor, trainer.current_epoch) == (name, 4)
-    source = data()
-    source.splits = ("train",)
-    assert fit(classifier(), source, [callbacks.EarlyStopping()], max_epochs=3).current_epoch == 3
-
-
 class Gaps(ClassificationMeter):
     """Has no value of a metric where its script says so."""
 

@@ -109,6 +109,16 @@ def test_a_users_callbacks_lose_none_of_ours(config, built, outside):
     assert not {"ModelCheckpoint", "SaveConfigCallback"} & set(names[0])
 
 
+def test_a_stopping_criterion_is_named_by_its_class(config, built):
+    criterion = "criterion: {class_path: finelab.callbacks.stopping.GL, init_args: {alpha: 5}}, min_delta: auto"
+    stop = f"callbacks: [{{class_path: finelab.callbacks.EarlyStopping, init_args: {{monitor: val/nll, {criterion}}}}}]"
+    for arguments, alpha in ([], 5.0), (["--trainer.callbacks.criterion.alpha=1.5"], 1.5):
+        (stopping,) = built("fit", "-c", config("max_epochs: 1", stop), *arguments).trainer.early_stopping_callbacks
+        assert (type(stopping.criterion).__name__, stopping.criterion.alpha) == ("GL", alpha)
+    (stopping,) = built("fit", "-c", config()).trainer.early_stopping_callbacks
+    assert (type(stopping.criterion).__name__, stopping.criterion.patience) == ("Patience", 3), "from defaults.yaml"
+
+
 def test_print_config_from_another_folder(here, tmp_path):
     text = (
         "model: {class_path: finelab.models.CausalLM, init_args: {base: tiny://llama, adapter: {class_path: "
