@@ -20,6 +20,7 @@ from .factors import class_name
 from .final_evaluation import FinalEvaluation
 from .history import History
 from .interruption import Interruption
+from .measure import Measure
 from .order_digest import OrderDigest
 from .overfitting import Overfitting
 from .packing_check import PackingCheck
@@ -40,7 +41,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     """Everything that watches, keeps and reports a run, in the order in which the end of training needs it.
 
     The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch. A
-    user's own replaces the standard one of the same class; his ``Probes`` are to stand before what reads them.
+    user's own ``Measure`` replaces the standard one of the same class; ``Probes`` are to stand before what reads them.
 
     The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
     last), everything is evaluated, the record is written, TensorBoard and the card show it.
@@ -74,7 +75,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Card(run, run_record),
         best,
     ]
-    brought = {type(callback) for callback in own}
+    brought = {type(callback) for callback in own if isinstance(callback, Measure)}
     return [each for each in standard if each in own or type(each) not in brought]
 
 

@@ -11,6 +11,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finelab import callbacks
+from finelab.callbacks import BestCheckpoint, Overfitting, Probes
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.record import read_record
 
@@ -138,3 +139,13 @@ def test_progress_follows_the_terminal_and_the_user(run_of, monkeypatch) -> None
     assert bars(callbacks=[{"class_path": "lightning.pytorch.callbacks.TQDMProgressBar"}]) == []
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert bars() == ["TerminalProgress"]
+
+
+def test_a_measure_of_the_user_takes_the_place_of_the_standard_one(run_of) -> None:
+    run = run_of()
+    own = [Overfitting(action="stop"), Probes(rows=7)]
+    callbacks = standard_callbacks(run, own)
+    for kind, mine in ((Overfitting, own[0]), (Probes, own[1])):
+        assert [each for each in callbacks if isinstance(each, kind)] == [mine]
+    kept = BestCheckpoint(run.directory)
+    assert sum(isinstance(each, BestCheckpoint) for each in standard_callbacks(run, [kept])) == 2
