@@ -276,8 +276,7 @@ class MixtureDataModule(LightningDataModule):
 
     def document_of(self, split: Split, samples: np.ndarray) -> np.ndarray:
         found = samples.copy()
-        for name in self.sources:
-            part = self.parts[name].samples(split)
+        for part in (each.samples(split) for each in self.parts.values()):
             if part is not None:
                 own = (samples >= part.first_id) & (samples < part.first_id + len(part))
                 found[own] = part.document_of(samples[own])
