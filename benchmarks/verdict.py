@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from verdict_curves import FAMILIES, SHORT, TRIFLE, UNTOUCHED, simulate
+from verdict_curves import FAMILIES, SHORT, THERE, TRIFLE, UNTOUCHED, simulate
 from verdict_truth import load
 from verdict_truth import truth_of as real_truth
 
@@ -49,6 +49,7 @@ class Case:
         group: family or kind.
         truth: overfits, trifling (significant, and under ``TRIFLE``) or sound.
         underfits: whether it is true that it underfits.
+        learned: whether it is true that it has learned what there was to learn.
         effect: what is lost in units of its standard error on the validation rows.
         label: the verdict at the end.
         alarms: evaluations, counted from 0, at which the verdict during the run was overfitting.
@@ -62,6 +63,7 @@ class Case:
     group: str
     truth: str
     underfits: bool
+    learned: bool
     effect: float
     label: str
     alarms: tuple[int, ...] | None
@@ -110,6 +112,7 @@ def simulated_case(index: int, seed: int, during: bool) -> Case:
         group=run.family,
         truth=kind_of_truth(truth),
         underfits=truth.underfits,
+        learned=truth.learned,
         effect=truth.effect,
         label=label,
         alarms=alarms_during(series, start) if during else None,
@@ -136,6 +139,7 @@ def real_cases(folder: Path) -> list[Case]:
                 group=run.group,
                 truth=kind_of_truth(truth),
                 underfits=truth.underfits,
+                learned=truth.learned,
                 effect=float(effect),
                 label=label,
                 alarms=alarms_during(run.series, start),
@@ -225,9 +229,9 @@ def by_group(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def underfitting(cases: Sequence[Case]) -> dict[str, Any]:
-    """Told from healthy: how often an underfitting run is called so, and a sound one that does not underfit is not."""
+    """Told from healthy: how often an underfitting run is called so, and a sound one that has learned is not."""
     under = [case for case in cases if case.underfits]
-    healthy = [case for case in true_of(cases, "sound") if not case.underfits]
+    healthy = [case for case in true_of(cases, "sound") if case.learned]
     found = rate(under, lambda case: case.label == "underfitting")
     spared = rate(healthy, lambda case: case.label != "underfitting")
     told = (found["rate"] + spared["rate"]) / 2 if under and healthy else None
@@ -302,7 +306,7 @@ def simulated(count: int, seed: int, during: int) -> dict[str, Any]:
     start = time.perf_counter()
     cases = [simulated_case(index, seed, index < during) for index in range(count)]
     found = error_rates(cases)
-    settings = {"seed": seed, "untouched rows": UNTOUCHED, "trifle": TRIFLE, "short": SHORT}
+    settings = {"seed": seed, "untouched rows": UNTOUCHED, "trifle": TRIFLE, "short": SHORT, "learned": THERE}
     return settings | {"seconds": round(time.perf_counter() - start), "gates": gates(found)} | found
 
 

@@ -22,9 +22,9 @@ FAMILIES = ("flat", "falling", "rising late", "rising early", "noisy")
 UNTOUCHED = 20_000
 """Rows of the set that says what is true."""
 
-SHORT, OF_GAIN = 0.05, 0.10
-"""A run underfits when it ends more than these shares above what ten times the learning rate travelled reaches: of that
-loss, and of the gain that is there to be had from the start."""
+SHORT, THERE = 0.10, 0.05
+"""A run underfits when it ends more than the first share above the loss that ten times the learning rate travelled
+reaches; it has learned what there is to learn when it ends less than the second above it."""
 
 TRIFLE = 0.01
 """A loss given away that is a smaller share of the best loss is counted apart: a set of 20,000 rows sees it, the few
@@ -44,7 +44,8 @@ class Truth:
         best: the evaluation with the lowest loss, counted from 0.
         lost: nats per token that the last weights give away.
         error: standard error of that difference on the untouched set.
-        underfits: the end is more than ``SHORT`` and ``OF_GAIN`` above what more learning rate reaches.
+        underfits: the end is more than ``SHORT`` above what more learning rate reaches.
+        learned: it is less than ``THERE`` above that.
         short: by what share of the loss it is above.
         effect: what is lost in units of its standard error on the run's own validation rows.
     """
@@ -55,6 +56,7 @@ class Truth:
     lost: float
     error: float
     underfits: bool
+    learned: bool
     short: float
     effect: float
 
@@ -173,7 +175,7 @@ def shape_of(family: str, tau: Floats, random: np.random.Generator) -> Shape:
     rise = np.zeros_like(tau)
     if family.startswith("rising"):
         begin = random.uniform(0.03, 0.3) if family == "rising early" else random.uniform(0.4, 0.8)
-        size = log_uniform(random, 0.05, 1.2)
+        size = log_uniform(random, 0.1, 1.5)
         rise = size * (np.maximum(tau - begin, 0) / (1 - begin)) ** random.uniform(0.7, 1.5)
     wander = wandering(random, tau, log_uniform(random, 0.002, 0.02) if noisy else log_uniform(random, 1e-4, 1e-3))
     clean = floor * (1 + fall(tau))
@@ -217,8 +219,8 @@ def memorised(random: np.random.Generator, family: str, tau: Floats, rise: Float
 def noise_of(random: np.random.Generator, lm: bool) -> Noise:
     """A paired standard error of about a tenth of the unpaired one, between neighbouring evaluations."""
     if lm:
-        difficulty = random.uniform(0.15, 0.35)
-        moves = difficulty * log_uniform(random, 0.1, 0.5)
+        difficulty = random.uniform(0.1, 0.3)
+        moves = difficulty * log_uniform(random, 0.2, 0.6)
         return Noise(
             difficulty,
             moves,
@@ -229,8 +231,8 @@ def noise_of(random: np.random.Generator, lm: bool) -> Noise:
             256,
         )
     difficulty = random.uniform(0.6, 1.4)
-    moves = difficulty * log_uniform(random, 0.2, 0.8)
-    return Noise(difficulty, moves, moves / 2, random.uniform(0.5, 1.5), 0.0, 1, 1)
+    moves = difficulty * log_uniform(random, 0.3, 0.9)
+    return Noise(difficulty, moves, moves / 2, random.uniform(0.3, 1.0), 0.0, 1, 1)
 
 
 def covariance(noise: Noise, tau: Floats, rise: Floats) -> Floats:
@@ -297,9 +299,7 @@ def truth_of(shape: Shape, noise: Noise, tau: Floats, series: ProbeSeries) -> Tr
     alone = paired_variance(means, spread[np.ix_([best, last], [best, last])])
     together = paired_variance(means, noise.shared * spread[np.ix_([best, last], [best, last])])
     variance = uneven * alone + (noise.document - 1) * together
-    missed = float(shape.validation[last] - shape.reachable)
-    short = missed / shape.reachable
-    material = short > SHORT and missed > OF_GAIN * (shape.start - shape.reachable)
+    short = float(shape.validation[last] / shape.reachable - 1)
     overfits = bool(lost > 2 * np.sqrt(variance / UNTOUCHED))
     return Truth(
         overfits=overfits,
@@ -307,7 +307,8 @@ def truth_of(shape: Shape, noise: Noise, tau: Floats, series: ProbeSeries) -> Tr
         best=best,
         lost=lost,
         error=float(np.sqrt(variance / UNTOUCHED)),
-        underfits=material and not overfits and not shape.rise.any(),
+        underfits=short > SHORT and not overfits and not shape.rise.any(),
+        learned=short < THERE,
         short=short,
         effect=lost / float(np.sqrt(variance / rows)) if best != last else 0.0,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from verdict_curves import OF_GAIN, SHORT, TRIFLE
+from verdict_curves import SHORT, THERE, TRIFLE
 
 from finelab.callbacks.evidence.probe_series import Floats, ProbeSeries, ProbeSet
 from finelab.callbacks.halves import Halves
@@ -23,8 +23,8 @@ class RealTruth:
         best: the evaluation with the lowest loss.
         lost: nats per token given away by the last weights.
         error: standard error of that difference.
-        underfits: the end is more than ``SHORT`` and ``OF_GAIN`` above the best of its healthy twin, and it does not
-            overfit.
+        underfits: the end is more than ``SHORT`` above the best of its healthy twin, and it does not overfit.
+        learned: it is less than ``THERE`` above that; the twin itself is.
         short: by what share of the loss; None without a twin.
     """
 
@@ -34,6 +34,7 @@ class RealTruth:
     lost: float
     error: float
     underfits: bool
+    learned: bool
     short: float | None
 
 
@@ -48,7 +49,6 @@ class RealRun:
     seed: int
     series: ProbeSeries
     start: float
-    start_large: float
     large: ProbeSet
     accuracy_lost: float
 
@@ -83,7 +83,6 @@ def load(file: Path) -> RealRun:
         seed=recipe["seed"],
         series=series,
         start=float(kept["base_validation"].sum() / kept["tokens_validation"].sum()),
-        start_large=float(kept["base_large"].sum() / kept["tokens_large"].sum()),
         large=sets["large"],
         accuracy_lost=float(hits.max() - hits[-1]),
     )
@@ -107,7 +106,6 @@ def truth_of(run: RealRun, runs: dict[str, RealRun]) -> RealTruth:
     twin = runs.get(run.twin) if run.twin else (run if run.group == "healthy twin" else None)
     reached = None if twin is None else float(twin.large.mean.min())
     short = None if reached is None else float(mean[last]) / reached - 1
-    missed = reached is not None and mean[last] - reached > max(SHORT * reached, OF_GAIN * (run.start_large - reached))
     overfits = best != last and lost > 2 * error
     return RealTruth(
         overfits=overfits,
@@ -115,7 +113,8 @@ def truth_of(run: RealRun, runs: dict[str, RealRun]) -> RealTruth:
         best=best,
         lost=lost,
         error=error,
-        underfits=missed and not overfits,
+        underfits=short is not None and short > SHORT and not overfits,
+        learned=short is not None and short < THERE,
         short=short,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from verdict import Case, during_the_run, error_rates, main, rate, underfitting
 
-CASE = Case("0", "flat", "sound", False, 0.0, "healthy", (), 2, (10, 20, 30), 200, None, 0.0)
+CASE = Case("0", "flat", "sound", False, True, 0.0, "healthy", (), 2, (10, 20, 30), 200, None, 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_delay_counts_from_the_true_minimum():
 
 
 def test_underfitting_is_told_from_healthy_both_ways():
-    under = replace(CASE, underfits=True, label="underfitting")
+    under = replace(CASE, underfits=True, learned=False, label="underfitting")
     found = underfitting([under, under, replace(under, label="healthy"), CASE, replace(CASE, label="underfitting")])
     assert found["found"]["rate"] == pytest.approx(2 / 3, abs=1e-3)
     assert found["healthy not called so"]["rate"] == 0.5

@@ -80,7 +80,7 @@ def test_truth_is_measured(base, monkeypatch, tmp_path):
     falling = np.linspace(1.0, 0.5, 4)[:, None] + np.random.default_rng(0).normal(0, 0.01, (4, 400))
     ones, ids = np.ones(400), np.arange(400)
     rows = ProbeSet(falling, ones, ones[None].repeat(4, 0), ids)
-    run = type("Run", (), {"large": rows, "twin": "", "group": "made up", "start_large": 2.0})
+    run = type("Run", (), {"large": rows, "twin": "", "group": "made up"})
     assert not truth_of(run, {}).overfits  # pyright: ignore[reportArgumentType]
     run.large = replace(rows, nll=falling[::-1].copy())
     found = truth_of(run, {})  # pyright: ignore[reportArgumentType]
