@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from verdict_curves import FAMILIES, covariance, draw, noise_of, paired_variance, simulate
+from verdict_curves import FAMILIES, Noise, covariance, draw, paired_variance, simulate
 
 
 def joined(series):
@@ -26,10 +26,11 @@ def test_what_rows_show_scatters_around_the_truth_as_much_as_it_says():
     assert np.std(found) == pytest.approx(1.0, abs=0.15)
 
 
-@pytest.mark.parametrize("lm", [False, True], ids=["classification", "language model"])
-def test_rows_have_the_mean_that_was_asked_for(lm):
+@pytest.mark.parametrize("tokens", [1, 256])
+def test_rows_have_the_mean_that_was_asked_for(tokens):
     random = np.random.default_rng(5)
-    noise, tau, rise = noise_of(random, lm), np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.0, 0.3])
+    noise = Noise(0.6, 0.2, 0.1, 0.5, 0.1 if tokens > 1 else 0.0, 1, tokens)
+    tau, rise = np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.0, 0.3])
     rows, _ = draw(random, np.array([2.0, 1.0, 0.8]), noise, tau, rise, 40_000, 0)
     variance = paired_variance(np.array([1.0, 0.8]), covariance(noise, tau, rise)[1:, 1:])
     assert rows.mean == pytest.approx([1.0, 0.8], rel=0.03)
