@@ -63,12 +63,13 @@ class Truth:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A run and what is true of it."""
+    """A run and what is true of it; ``population`` is the true mean loss at each evaluation."""
 
     family: str
     kind: str
     series: ProbeSeries
     truth: Truth
+    population: Floats
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def simulate(index: int, seed: int = 1, family: str | None = None) -> Simulated:
         base={name: base for name, (_, base) in parts.items()},
         planned=evaluations,
     )
-    return Simulated(family, "language model" if lm else "classification", series, truth_of(shape, noise, tau, series))
+    kind = "language model" if lm else "classification"
+    return Simulated(family, kind, series, truth_of(shape, noise, tau, series), shape.validation)
 
 
 def log_uniform(random: np.random.Generator, low: float, high: float) -> float:
