@@ -11,9 +11,11 @@ from ..contracts.run import Run
 from ..contracts.state_folder import CHECKPOINTS
 from .baseline import Baseline
 from .best_checkpoint import BestCheckpoint
+from .calibration import Calibration
 from .card import Card
 from .chat_template import ChatTemplate
 from .clip_share import ClipShare
+from .confusion_figures import ConfusionFigures
 from .continuation import Continuation
 from .data_report import DataReport
 from .factors import class_name
@@ -67,8 +69,10 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         history,
         Overfitting(),
         *progress(run.config.get("trainer", {})),
+        Calibration(),
         Baseline(results, evaluate_test=run.evaluate_test),
         FinalEvaluation(results, best, run.evaluate_test),
+        ConfusionFigures(results),
         run_record,
         RanksEnd(),
         TensorBoard(run, results),

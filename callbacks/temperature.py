@@ -1,5 +1,7 @@
 """One number that makes a classifier's probabilities honest. Legend: N positions, C classes, G grid points."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.optimize import brentq
@@ -36,8 +38,13 @@ class TemperatureFit:
             self.curvature[index] += (p * (values - mean).square()).sum().item()
         self.count += len(targets)
 
-    def sums(self) -> list[np.ndarray | int]:
-        return [self.slope, self.curvature, self.count]
+    @classmethod
+    def of_ranks(cls, ranks: Iterable["TemperatureFit"]) -> "TemperatureFit":
+        whole = cls()
+        for each in ranks:
+            whole.slope, whole.curvature = whole.slope + each.slope, whole.curvature + each.curvature
+            whole.count += each.count
+        return whole
 
     def solve(self) -> float | str:
         """The temperature, or why there is none between 0.05 and 20."""

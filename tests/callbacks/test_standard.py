@@ -32,7 +32,11 @@ def test_a_run_leaves_what_the_design_says(finished, data) -> None:
     assert record.test_read
     assert record.metrics["test"].rows == 9
     assert set(record.metrics["test"].before) == {"majority", "probe"}
-    assert set(record.metrics["test"].after) == {"nll", "accuracy", "macro_f1", "ece"}
+    found = {"nll", "accuracy", "macro_f1", "mcc", "brier", "ece", "ece_equal_mass", "confidence_minus_accuracy"}
+    test = record.metrics["test"]
+    assert test.after.keys() | test.missing.keys() == found and not test.after.keys() & test.missing.keys()
+    assert set(test.tables) == {"per_class", "confusion_matrix", "reliability"}
+    assert set(record.findings["calibration"]) == {"rows", "temperature", "before", "after"}
     assert (record.cost.steps, record.cost.examples, record.cost.supervised_tokens) == (12, 48, 48)
     assert 0 < record.cost.training_seconds < record.cost.total_seconds
     assert [entry["step"] for entry in record.history] == [6, 12]
@@ -67,7 +71,9 @@ def test_tensorboard_shows_factors_charts_and_texts(finished) -> None:
     start = plugin_data_pb2.HParamsPluginData.FromString(sessions["_hparams_/session_start_info"]).session_start_info
     assert {"adapter", "adapter/r", "reg/RDrop.weight", "lr", "seed/train"} <= set(start.hparams)
     experiment = plugin_data_pb2.HParamsPluginData.FromString(sessions["_hparams_/experiment"]).experiment
-    assert {info.name.tag for info in experiment.metric_infos} <= tags
+    stages = {"val": record.metrics["validation"], "test": record.metrics["test"]}
+    missing = {f"hp/{stage}_{name}" for stage, result in stages.items() for name in result.missing}
+    assert {info.name.tag for info in experiment.metric_infos} - missing <= tags
 
     from tensorboard.plugins.custom_scalar import layout_pb2
 
