@@ -3,15 +3,12 @@
 from ..contracts.metrics import strongest_reference
 from ..contracts.record import Record
 
-LINES = 3
-
 
 def advice(record: Record) -> list[str]:
-    """At most three suggestions, the most pressing first: what the verdict says to try, a reference that is not
-    beaten, and that one run is one draw."""
-    tried = _remedies(record)
-    found = [*tried, None if tried else _below_reference(record), _one_seed(record)]
-    return [line for line in found if line][:LINES]
+    """What to try beside what the verdict says: a reference that is not beaten, and that one run is one draw."""
+    tried = record.verdict is not None and record.verdict.remedies
+    found = [None if tried else _below_reference(record), _one_seed(record)]
+    return [line for line in found if line]
 
 
 def shown_split(record: Record) -> str | None:
@@ -33,14 +30,6 @@ def _below_reference(record: Record) -> str | None:
         f"The tuned model does not beat the {name} on {metric} ({result.after[metric]:.3f} against "
         f"{result.before[name][metric]:.3f}): try a higher learning rate, more epochs or a larger adapter."
     )
-
-
-def _remedies(record: Record) -> list[str]:
-    if record.verdict is None:
-        return []
-    label = record.verdict.label
-    against = f"Against {label}," if label in ("overfitting", "underfitting") else "Try"
-    return [f"{against} {one.what}{f': {one.override}' if one.override else '.'}" for one in record.verdict.remedies]
 
 
 def _one_seed(record: Record) -> str:

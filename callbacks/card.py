@@ -1,6 +1,5 @@
 """The card at the end of a run: was it worth it, what did it cost, where does it lie, what next."""
 
-import io
 import shutil
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,13 +14,14 @@ from ..contracts.run import Run
 from .advice import advice
 from .card_commands import commands
 from .card_facts import facts
+from .card_findings import findings
 from .card_scores import scores, sets
+from .card_verdict import verdict_panel
 from .evaluation import trial_batches
 from .factors import method, short_base
+from .panels import WIDTH, as_code, as_text
 from .run_record import RunRecord
-from .tensor_board import as_code, tensorboard_loggers
-
-WIDTH = 100
+from .tensor_board import tensorboard_loggers
 
 
 class Card(Callback):
@@ -54,13 +54,6 @@ class Card(Callback):
             Console(width=width).print(card(record, self.run, width), crop=False)
 
 
-def as_text(content: RenderableType) -> str:
-    console = Console(width=WIDTH, file=io.StringIO(), color_system=None)
-    console.print(content, crop=False)
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
 def card(record: Record, run: Run, width: int = WIDTH) -> Group:
     """The card of a finished run.
 
@@ -74,7 +67,9 @@ def card(record: Record, run: Run, width: int = WIDTH) -> Group:
         Rule(title, style="cyan"),
         *scores(record, width),
         *sets(record),
+        *([verdict_panel(record.verdict), Text("")] if record.verdict is not None else []),
         Padding(facts(record), (0, 2)),
+        Padding(findings(record), (0, 2)),
         *commands(run),
         *_next_steps(record, run),
         Rule(style="cyan"),

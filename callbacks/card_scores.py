@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,12 +24,13 @@ def scores(record: Record, width: int) -> Iterable[RenderableType]:
     if split is None:
         return [] if record.metrics else [Text("  Nothing was evaluated: there is no validation split.")]
     result = record.metrics[split]
-    names = in_order(result.after.keys())
+    names = in_order({*result.after, *result.missing})
     for unimportant in reversed(by_importance(names, record)):
         if Measurement.get(Console(), Console(width=500).options, table_of(split, result, names)).maximum <= width:
             break
         names.remove(unimportant)
     lines: list[RenderableType] = [table_of(split, result, names)]
+    lines += [Padding(Text(line), (0, 2)) for line in unmeasured(result)]
     if elsewhere := sorted(result.after.keys() - {*names, "bits_per_byte"}):
         lines.append(Text(f"  In record.json too: {', '.join(elsewhere)}.", style="dim"))
     if not record.test_read:
@@ -36,6 +38,14 @@ def scores(record: Record, width: int) -> Iterable[RenderableType]:
             Text("  The test split was not read; --evaluate_test true reads it once, at the end.", style="dim")
         )
     return [*lines, Text("")] if len(lines) > 1 else lines
+
+
+def unmeasured(result: SplitResult) -> list[str]:
+    """Why a metric has no value, those of one reason together."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in result.missing.items():
+        reasons.setdefault(reason, []).append(TITLES.get(name, name))
+    return [f"{', '.join(names)} –: {reason}." for reason, names in reasons.items()]
 
 
 def by_importance(names: list[str], record: Record) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .tensor_board import as_code
+from .panels import as_code
 
 SHOWN = 600
 """Characters of a text that are shown."""

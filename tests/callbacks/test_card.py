@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 
 from finelab.callbacks.advice import advice
-from finelab.callbacks.card import as_text, card
+from finelab.callbacks.card import card
 from finelab.callbacks.factors import factors, method, short_base
+from finelab.callbacks.panels import as_text
 from finelab.contracts.figures import duration
 from finelab.contracts.metrics import MODES, TITLES
 from finelab.contracts.record import Best, Cost, Record, SplitResult
 from finelab.contracts.run import Run
 from finelab.contracts.seeds import Seeds
-from finelab.contracts.verdict import Remedy, Verdict
+from finelab.contracts.verdict import Evidence, Remedy, Verdict
 
 SCORES = {
     "majority": {"nll": 0.693, "accuracy": 0.5, "macro_f1": 0.333, "ece": 0.01},
@@ -130,13 +131,8 @@ def test_advice_names_its_evidence() -> None:
 
     tried = [Remedy("hold the weights near the base's (L2SP)", "--model.regularizers+=x"), Remedy("more epochs", "")]
     over = Verdict("overfitting", "Overfitting since step 20.", "nll", 20, 20, 0.2, remedies=tried)
-    lines = advice(a_record(verdict=over, metrics=worse))
-    assert lines[:2] == [
-        "Against overfitting, hold the weights near the base's (L2SP): --model.regularizers+=x",
-        "Against overfitting, more epochs.",
-    ]
-    assert "--seeds 2" in lines[2] and len(lines) == 3, "what the verdict tries is not said twice"
-    assert len(advice(a_record(verdict=dataclasses.replace(over, label="healthy", remedies=[])))) == 1
+    (line,) = advice(a_record(verdict=over, metrics=worse))
+    assert "--seeds 2" in line, "what the verdict tries stands with it, and nothing else against the same"
 
 
 def test_factors_are_flat_and_short(run) -> None:
@@ -215,6 +211,85 @@ def test_what_does_not_fit_is_left_to_the_record(run) -> None:
     assert all(len(line.rstrip()) <= 100 for line in lines if run.directory.name not in line)
     header = next(line for line in lines if "test split" in line)
     shown = [name for name in TITLES if f"{TITLES[name]} " in header]
-    assert {"ece", "nll", "exact_match"} < set(shown) and "mcc" not in shown
+    assert {"ece", "nll", "exact_match"} < set(shown)
     left = " ".join(line.strip() for line in lines[lines.index(header) :])
     assert "In record.json too:" in left and "made_up" in left and "perplexity" in left
+
+
+OVERFITTING = Verdict(
+    "overfitting",
+    "Overfitting since step 156: validation loss was lowest at step 143 (1.615), and the last weights give away 0.313 "
+    "[0.201, 0.424] nats per supervised token; membership AUC 0.70 [0.65, 0.74].",
+    "nll", 195, 156, 0.313,
+    [Evidence("given away", 0.313, 0.201, 0.424, "validation loss of the last weights less that of the best on other rows"),
+     Evidence("worth mentioning", 0.034, None, None, "a smaller loss given away does not matter")],
+    [Remedy("hold the weights near the base's (L2SP)",
+            "--model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01 --trainer.max_epochs=3"),
+     Remedy("more rows", "")],
+    {"gap": "the data have no train probe"},
+)  # fmt: skip
+
+
+def test_the_verdict_in_words_with_evidence_and_remedies(run) -> None:
+    lines = as_text(card(a_record(verdict=OVERFITTING), run)).splitlines()
+    start = next(i for i, line in enumerate(lines) if "Overfitting since step 156" in line)
+    panel = lines[start : start + 9]
+    text = " ".join(" ".join(panel).split())
+    assert OVERFITTING.sentence in text
+    assert "given away 0.313 [0.201, 0.424] validation loss of the last weights" in text
+    assert "worth mentioning 0.034 a smaller loss" in text
+    assert "gap – the data have no train probe" in text
+    assert f"    {OVERFITTING.remedies[0].override}" in lines, "one line, to be copied"
+    assert "  → try more rows" in [line.rstrip() for line in lines]
+    allowed = (run.directory.name, OVERFITTING.remedies[0].override)
+    assert all(len(line.rstrip()) <= 100 for line in lines if not any(part in line for part in allowed))
+    assert "verdict" not in as_text(card(a_record(), run))
+
+
+def test_missing_metrics_have_their_reason(run) -> None:
+    reasons = {"mcc": "there is one class only", "ece": "there is one class only", "made_up": "nobody asked"}
+    split = SplitResult(9, SCORES, {"nll": 0.3, "accuracy": 0.8}, reasons)
+    text = as_text(card(a_record(metrics={"test": split}), run))
+    header = next(line for line in text.splitlines() if "test split" in line)
+    tuned = next(line for line in text.splitlines() if line.split()[:1] == ["tuned"])
+    assert "ECE ↓" in header and "MCC ↑" in header and tuned.split()[-1] == "–"
+    assert "MCC, ECE –: there is one class only." in text and "made_up –: nobody asked." in text
+
+
+FORGETTING = {
+    "general": {"name": "wiki", "rows": 512, "documents": 40, "tokens": 9000, "before": {"nll": 2.31},
+                "after": {"nll": 2.452}, "difference": {"nll": 0.142, "low": 0.12, "high": 0.164, "level": 0.95}},
+    "kl": {"kl_base_tuned": 0.12, "kl_tuned_base": 0.15, "rows": 64},
+    "course": [{"step": 217, "learning": 0.01, "kl_base_tuned": 0.1},
+               {"step": 434, "learning": 0.07, "forgetting": 0.142, "kl_base_tuned": 0.1}],
+}  # fmt: skip
+MOVEMENT = {"all": {"update": 1.0, "base": 50.0, "relative": 0.02},
+            "blocks": {"layer_0": {"relative": 0.01}, "layer_1": {"relative": 0.04}, "new_head": {"update": 1.0}}}  # fmt: skip
+
+
+def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
+    after = TUNED | {"generation_length": 23.44, "generation_ended": 0.98}
+    before = {"base": {"nll": 0.5, "generation_length": 60.0}}
+    record = a_record(
+        metrics={"test": SplitResult(9, before, after)}, findings={"forgetting": FORGETTING, "movement": MOVEMENT}
+    )
+    text = " ".join(as_text(card(record, run)).split())
+    assert (
+        "forgetting GENERAL 2.310 → 2.452, +0.142 [+0.120, +0.164] nats/token; KL(base‖tuned) 0.120, KL(tuned‖base)"
+        in text
+    )
+    assert "learning accuracy better by +0.070 for +0.142 nats/token on GENERAL (step 434)" in text
+    assert "movement |W − W₀| / |W₀| = 2.00%; most in layer_1 (4.00%), least in layer_0 (1.00%)" in text
+    assert "writing 60.0 → 23.4 tokens an answer; 98% ended by themselves" in text
+
+
+def test_what_could_not_be_measured_says_why(run) -> None:
+    gone = {"missing": "the adapter has rewritten its base"}
+    found = {"forgetting": {"general": {"missing": "no GENERAL set is given"}, "kl": {"kl_base_tuned": gone, "kl_tuned_base": gone},
+                            "feature_drift": 0.25, "course": []},
+             "movement": {"all": gone, "blocks": {}}}  # fmt: skip
+    text = " ".join(as_text(card(a_record(findings=found), run)).split())
+    assert "GENERAL – (no GENERAL set is given); KL – (the adapter has rewritten its base); drift" in text
+    assert "1 - cosine) 0.250" in text and "movement – (the adapter has rewritten its base)" in text
+    nothing = {"forgetting": {"missing": "nothing was evaluated"}, "movement": {"missing": "nothing was evaluated"}}
+    assert " ".join(as_text(card(a_record(findings=nothing), run)).split()).count("– (nothing was evaluated)") == 2

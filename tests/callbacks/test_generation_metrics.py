@@ -14,9 +14,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from finelab.callbacks import GenerationMetrics, generation_metrics
 from finelab.callbacks.answer_scores import WRITING
+from finelab.callbacks.panels import as_code
 from finelab.callbacks.questions import AskedRow, Question, Written
 from finelab.callbacks.split_evaluation import evaluate_split
-from finelab.callbacks.tensor_board import as_code
 from finelab.callbacks.text_scores import answer_of, exact_matches
 from finelab.contracts.batch import IGNORE
 from finelab.contracts.data import EvaluationSet

@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from peft import LoraConfig
 
-from finelab.callbacks.card import as_text, card
+from finelab.callbacks.card import card
+from finelab.callbacks.panels import as_text
 from finelab.callbacks.split_evaluation import evaluate_split
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.errors import UserError

@@ -1,0 +1,120 @@
+"""The card's lines on what was measured beside the metrics: calibration, forgetting, movement, what was written.
+
+A finding is JSON; where it is ``{"missing": reason}`` the line is a dash with the reason.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..contracts.metrics import TITLES, strongest_reference
+from ..contracts.record import Record
+from .advice import shown_split
+
+Finding = Mapping[str, Any]
+SILENT = ("missing",)
+
+
+def findings(record: Record) -> Table:
+    """A line for each measure of the run; nothing for those that it has not got."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column()
+    lines: dict[str, Callable[[Record], str | None]] = {
+        "calibration": _calibration,
+        "forgetting": _forgetting,
+        "learning": _learning,
+        "movement": _movement,
+        "writing": _writing,
+    }
+    for name, line in lines.items():
+        if text := line(record):
+            grid.add_row(name, Text(text))
+    return grid
+
+
+def _calibration(record: Record) -> str | None:
+    return None
+
+
+def _forgetting(record: Record) -> str | None:
+    found = record.findings.get("forgetting")
+    if found is None or "missing" in found:
+        return _missing(found)
+    parts = [_general(found.get("general", {})), _divergence(found.get("kl", {}))]
+    if "feature_drift" in found:
+        parts.append(_number("drift of the features (1 - cosine)", found["feature_drift"]))
+    return "; ".join(part for part in parts if part)
+
+
+def _general(found: Finding) -> str:
+    if "missing" in found:
+        return f"GENERAL – ({found['missing']})"
+    before, after, change = found["before"]["nll"], found["after"]["nll"], found["difference"]
+    interval = f" [{change['low']:+.3f}, {change['high']:+.3f}]" if "low" in change else ""
+    return f"GENERAL {before:.3f} → {after:.3f}, {change['nll']:+.3f}{interval} nats/token"
+
+
+def _divergence(found: Finding) -> str:
+    both = [found.get("kl_base_tuned"), found.get("kl_tuned_base")]
+    numbers = [value for value in both if isinstance(value, float | int)]
+    if len(numbers) == 2:
+        return f"KL(base‖tuned) {numbers[0]:.3f}, KL(tuned‖base) {numbers[1]:.3f}"
+    return next((f"KL – ({value['missing']})" for value in both if isinstance(value, dict)), "")
+
+
+def _number(name: str, value: Any) -> str:
+    return f"{name} – ({value['missing']})" if isinstance(value, dict) else f"{name} {value:.3f}"
+
+
+def _learning(record: Record) -> str | None:
+    """What was gained where something was forgotten, at the validation of the kept weights."""
+    course = record.findings.get("forgetting", {}).get("course", [])
+    kept = [entry for entry in course if record.best is not None and entry.get("step") == record.best.step]
+    if not kept or "learning" not in kept[0] or record.best is None:
+        return None
+    entry, name = kept[0], record.best.monitor.rpartition("/")[2]
+    lost = {"forgetting": "nats/token on GENERAL", "kl_base_tuned": "nats/token of KL", "feature_drift": "of drift"}
+    cost = next((f" for {entry[key]:+.3f} {unit}" for key, unit in lost.items() if key in entry), "")
+    return f"{TITLES.get(name, name)} better by {entry['learning']:+.3f}{cost} (step {record.best.step:,})"
+
+
+def _movement(record: Record) -> str | None:
+    found = record.findings.get("movement")
+    if found is None or "missing" in found:
+        return _missing(found)
+    whole = found["all"]
+    if "missing" in whole:
+        return f"– ({whole['missing']})"
+    text = f"|W − W₀| / |W₀| = {whole.get('relative', whole['update']):.2%}"
+    blocks = {name: block["relative"] for name, block in found["blocks"].items() if "relative" in block}
+    if len(blocks) > 1:
+        most, least = max(blocks, key=blocks.__getitem__), min(blocks, key=blocks.__getitem__)
+        text += f"; most in {most} ({blocks[most]:.2%}), least in {least} ({blocks[least]:.2%})"
+    return text
+
+
+def _writing(record: Record) -> str | None:
+    """Length and ends of generated text beside the base's."""
+    split = shown_split(record)
+    if split is None or "generation_length" not in record.metrics[split].after:
+        return None
+    result = record.metrics[split]
+    reference = strongest_reference(result.before)
+    before = result.before[reference] if reference is not None else {}
+    parts = []
+    for key, name, shape in (
+        ("generation_length", "tokens an answer", ".1f"),
+        ("generation_ended", "ended by themselves", ".0%"),
+        ("generation_nll", "nats/token of its own", ".3f"),
+    ):
+        if key in result.after:
+            was = f"{format(before[key], shape)} → " if key in before else ""
+            parts.append(f"{was}{format(result.after[key], shape)} {name}")
+    return "; ".join(parts)
+
+
+def _missing(found: Finding | None) -> str | None:
+    return None if found is None else f"– ({found['missing']})"
