@@ -9,15 +9,22 @@ from torch.utils.tensorboard.summary import hparams
 
 from ..contracts.data import AuditedSource, MixedSources
 from ..contracts.run import Run
+from ..contracts.verdict import Label
 from .best_checkpoint import watched
-from .evaluation import data_of, finetuner
+from .card_verdict import verdict_panel
+from .charts import Watched, layout
+from .clip_share import clip_threshold
+from .evaluation import callbacks_of, data_of, finetuner
 from .factors import factors
+from .measure import verdict_of
+from .panels import as_code, as_text
 from .results import Results
 from .split_evaluation import stage_of
 
 
 class TensorBoard(Callback):
-    """Charts of related curves, the run's factors in the HParams view, and its configuration and data as text.
+    """Charts of related curves, the run's factors in the HParams view, its configuration and data as text, and the
+    verdict as text at each change and at the end.
 
     Does nothing where the logger is not TensorBoard's. A run that goes on in its own directory has all of it there.
 
@@ -28,15 +35,16 @@ class TensorBoard(Callback):
 
     def __init__(self, run: Run, results: Results) -> None:
         self.run, self.results = run, results
+        self.label: Label | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.run.goes_on:
             return
         names, data = self._metric_names(trainer, pl_module), data_of(trainer)
+        charts = layout(watched_of(trainer, pl_module, names))
         for logger in tensorboard_loggers(trainer):
             writer = logger.experiment
-            layout = charts(names, bool(finetuner(pl_module).regularizers), isinstance(data, MixedSources))
-            writer.add_custom_scalars({"finelab": layout})
+            writer.add_custom_scalars(charts)
             splits = ("val", "test") if self.run.evaluate_test else ("val",)
             # Declared without a value: log_hyperparams(factors, nan) would draw a NaN into every one of these curves.
             declared: dict[str, Any] = {f"hp/{split}_{name}": None for split in splits for name in names}
@@ -46,7 +54,12 @@ class TensorBoard(Callback):
             if isinstance(data, AuditedSource):
                 writer.add_text("data", as_code(data.render_report()))
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._show_verdict(trainer)
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._show_verdict(trainer, at_the_end=True)
         metrics = {
             f"hp/{stage_of(split)}_{name}": value
             for split, found in self.results.after.items()
@@ -54,6 +67,21 @@ class TensorBoard(Callback):
         }
         for logger in tensorboard_loggers(trainer):
             logger.log_metrics(metrics, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"label": self.label}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.label = state_dict["label"]
+
+    def _show_verdict(self, trainer: Trainer, at_the_end: bool = False) -> None:
+        """Whenever it has changed, and the last one with all that it rests on."""
+        verdict = verdict_of(trainer)
+        if verdict is None or (verdict.label == self.label and not at_the_end):
+            return
+        self.label = verdict.label
+        for logger in tensorboard_loggers(trainer):
+            logger.experiment.add_text("verdict", as_code(as_text(verdict_panel(verdict))), trainer.global_step)
 
     def _metric_names(self, trainer: Trainer, module: LightningModule) -> list[str]:
         """The one that picks the weights first: it is the only one that the HParams table shows at once."""
@@ -68,30 +96,16 @@ def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
 
 
-def charts(metrics: list[str], regularized: bool, mixed: bool) -> dict[str, list[Any]]:
-    """The custom-scalars layout, charts in the order in which one looks at them."""
-    lines = {
-        "NLL per supervised token: train and validation": ["^train/nll$", "^val/nll$"],
-        "NLL of each source, training": ["^train/.+/nll$"] if mixed else [],
-        "NLL of each set, validation": ["^val/.+/nll$"] if mixed else [],
-        "accuracy and macro-F1 (validation)": ["^val/accuracy$", "^val/macro_f1$"] if "accuracy" in metrics else [],
-        "calibration error (validation)": ["^val/ece$"] if "ece" in metrics else [],
-        "bits per character (validation)": ["^val/bits_per_char$"] if "bits_per_char" in metrics else [],
-        "objective: NLL with every term": ["^train/loss$", "^train/nll$"],
-        "regularizers, unweighted": ["^reg/.*"] if regularized else [],
-        "gradient norm before clipping": ["^grad/norm$"],
-        "learning rate": ["^train/lr$"],
-        "tokens per second": ["^sys/.*tokens_per_second$"],
-        "peak memory (GiB)": ["^sys/peak_memory_gib$"],
-    }
-    return {title: ["Multiline", tags] for title, tags in lines.items() if tags}
+def watched_of(trainer: Trainer, module: LightningModule, metrics: list[str]) -> Watched:
+    return Watched(
+        metrics=metrics,
+        callbacks=frozenset(kind.__name__ for each in callbacks_of(trainer) for kind in type(each).__mro__),
+        regularized=bool(finetuner(module).regularizers),
+        mixed=isinstance(data_of(trainer), MixedSources),
+        clips=clip_threshold(trainer) is not None,
+    )
 
 
 def reading_order(config: dict[str, Any]) -> dict[str, Any]:
     """What defines the experiment before the trainer's many settings."""
     return {key: config[key] for key in ("seeds", "model", "data") if key in config} | config
-
-
-def as_code(text: str) -> str:
-    """An indented Markdown block: a fence could be closed by what it holds."""
-    return "\n".join(f"    {line}" for line in text.splitlines())

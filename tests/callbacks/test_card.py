@@ -221,10 +221,10 @@ OVERFITTING = Verdict(
     "Overfitting since step 156: validation loss was lowest at step 143 (1.615), and the last weights give away 0.313 "
     "[0.201, 0.424] nats per supervised token; membership AUC 0.70 [0.65, 0.74].",
     "nll", 195, 156, 0.313,
-    [Evidence("given away", 0.313, 0.201, 0.424, "validation loss of the last weights less that of the best on other rows"),
+    [Evidence("given away", 0.313, 0.201, 0.424, "validation loss of the last weights less that of the lowest"),
      Evidence("worth mentioning", 0.034, None, None, "a smaller loss given away does not matter")],
     [Remedy("hold the weights near the base's (L2SP)",
-            "--model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01 --trainer.max_epochs=3"),
+            "--model.regularizers+=finelab.models.regularizers.L2SP --model.regularizers.weight=0.01"),
      Remedy("more rows", "")],
     {"gap": "the data have no train probe"},
 )  # fmt: skip
@@ -243,7 +243,6 @@ def test_the_verdict_in_words_with_evidence_and_remedies(run) -> None:
     assert "  → try more rows" in [line.rstrip() for line in lines]
     allowed = (run.directory.name, OVERFITTING.remedies[0].override)
     assert all(len(line.rstrip()) <= 100 for line in lines if not any(part in line for part in allowed))
-    assert "verdict" not in as_text(card(a_record(), run))
 
 
 def test_missing_metrics_have_their_reason(run) -> None:
@@ -264,7 +263,8 @@ FORGETTING = {
                {"step": 434, "learning": 0.07, "forgetting": 0.142, "kl_base_tuned": 0.1}],
 }  # fmt: skip
 MOVEMENT = {"all": {"update": 1.0, "base": 50.0, "relative": 0.02},
-            "blocks": {"layer_0": {"relative": 0.01}, "layer_1": {"relative": 0.04}, "new_head": {"update": 1.0}}}  # fmt: skip
+            "blocks": {"layer_0": {"relative": 0.01}, "layer_1": {"relative": 0.04}, "new_head": {"update": 1.0}},
+}  # fmt: skip
 
 
 def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
@@ -285,9 +285,9 @@ def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
 
 def test_what_could_not_be_measured_says_why(run) -> None:
     gone = {"missing": "the adapter has rewritten its base"}
-    found = {"forgetting": {"general": {"missing": "no GENERAL set is given"}, "kl": {"kl_base_tuned": gone, "kl_tuned_base": gone},
-                            "feature_drift": 0.25, "course": []},
-             "movement": {"all": gone, "blocks": {}}}  # fmt: skip
+    kl = {"kl_base_tuned": gone, "kl_tuned_base": gone}
+    forgetting = {"general": {"missing": "no GENERAL set is given"}, "kl": kl, "feature_drift": 0.25, "course": []}
+    found = {"forgetting": forgetting, "movement": {"all": gone, "blocks": {}}}
     text = " ".join(as_text(card(a_record(findings=found), run)).split())
     assert "GENERAL – (no GENERAL set is given); KL – (the adapter has rewritten its base); drift" in text
     assert "1 - cosine) 0.250" in text and "movement – (the adapter has rewritten its base)" in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 import lightning as L
@@ -78,8 +79,15 @@ def test_tensorboard_shows_factors_charts_and_texts(finished) -> None:
     from tensorboard.plugins.custom_scalar import layout_pb2
 
     layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
-    charts = {chart.title: list(chart.multiline.tag) for chart in layout.category[0].chart}
-    assert ["^train/nll$", "^val/nll$"] in charts.values()
+    found = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
+    assert ["^train/nll$", "^val/nll$"] in found.values()
+    exact = [part for category in layout.category for chart in category.chart for part in chart.margin.series]
+    assert [(each.value, each.lower, each.upper) for each in exact] == [("gap/nll", "gap/low", "gap/high")]
+    empty = [
+        title for title, wanted in found.items() if wanted and not any(re.match(w, t) for w in wanted for t in tags)
+    ]
+    assert empty in ([], UNJUDGED), "every chart shows something, but what takes more than two validations"
+    assert {"verdict"} <= texts
 
 
 def test_watching_changes_no_weight(fit, classifier, data, run_of, board, flat) -> None:
