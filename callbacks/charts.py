@@ -12,6 +12,7 @@ class Watched:
     Args:
         metrics: of a validation, the one that picks the weights first.
         callbacks: names of their classes, and of what these derive from.
+        gap: whether the data give training rows to look at.
         regularized: whether there are regularizers.
         mixed: whether training has several sources.
         clips: whether a gradient's norm is clipped.
@@ -19,6 +20,7 @@ class Watched:
 
     metrics: list[str]
     callbacks: frozenset[str] = frozenset()
+    gap: bool = False
     regularized: bool = False
     mixed: bool = False
     clips: bool = False
@@ -39,10 +41,12 @@ def _fit(watched: Watched) -> dict[str, list[str]]:
     lost = ["^forgetting/(general_nll|kl_base_tuned|kl_tuned_base|feature_drift)$"]
     return {
         "loss on probes: train, validation A and B": ["^probe/.+/nll$"] if probed else [],
-        "gap: validation less train probe": ["^gap/nll$"] if probed and not judged else [],
+        "gap: validation less train probe": ["^gap/nll$"] if watched.gap and not judged else [],
         "verdict: -1 underfitting, 0 healthy, 1 overfitting": ["^verdict/label$"] if judged else [],
         "evidence: loss given away, growth of the gap": ["^verdict/(given_away|gap_growth)$"] if judged else [],
-        "evidence: membership AUC (0.5: none is known)": ["^verdict/membership_auc$"] if judged else [],
+        "evidence: membership AUC (0.5: no row is known)": ["^verdict/membership_auc$"]
+        if judged and watched.gap
+        else [],
         f"learning (gain in {primary}) and forgetting": [f"^delta/val/{primary}$", *lost]
         if "Forgetting" in watched.callbacks
         else [],
@@ -53,7 +57,7 @@ def _fit(watched: Watched) -> dict[str, list[str]]:
 
 def _band(watched: Watched) -> Charts:
     """A margin chart takes tags as they are."""
-    if "overfitting" not in watched.callbacks:
+    if "Overfitting" not in watched.callbacks or not watched.gap:
         return {}
     return {"gap with its band": ["Margin", ["gap/nll", "gap/low", "gap/high"]]}
 

@@ -7,7 +7,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard.summary import hparams
 
-from ..contracts.data import AuditedSource, MixedSources
+from ..contracts.data import AuditedSource, MixedSources, ProbeSource
 from ..contracts.run import Run
 from ..contracts.verdict import Label
 from .best_checkpoint import watched
@@ -97,9 +97,11 @@ def tensorboard_loggers(trainer: Trainer) -> list[TensorBoardLogger]:
 
 
 def watched_of(trainer: Trainer, module: LightningModule, metrics: list[str]) -> Watched:
+    callbacks = frozenset(kind.__name__ for each in callbacks_of(trainer) for kind in type(each).__mro__)
     return Watched(
         metrics=metrics,
-        callbacks=frozenset(kind.__name__ for each in callbacks_of(trainer) for kind in type(each).__mro__),
+        callbacks=callbacks,
+        gap="Probes" in callbacks and isinstance(data_of(trainer), ProbeSource),
         regularized=bool(finetuner(module).regularizers),
         mixed=isinstance(data_of(trainer), MixedSources),
         clips=clip_threshold(trainer) is not None,

@@ -81,12 +81,9 @@ def test_tensorboard_shows_factors_charts_and_texts(finished) -> None:
     layout = layout_pb2.Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
     found = {chart.title: list(chart.multiline.tag) for category in layout.category for chart in category.chart}
     assert ["^train/nll$", "^val/nll$"] in found.values()
-    exact = [part for category in layout.category for chart in category.chart for part in chart.margin.series]
-    assert [(each.value, each.lower, each.upper) for each in exact] == [("gap/nll", "gap/low", "gap/high")]
-    empty = [
-        title for title, wanted in found.items() if wanted and not any(re.match(w, t) for w in wanted for t in tags)
-    ]
-    assert empty in ([], UNJUDGED), "every chart shows something, but what takes more than two validations"
+    wanted = {title: patterns for title, patterns in found.items() if patterns}
+    empty = [title for title, own in wanted.items() if not re.search(f"(?m){'|'.join(own)}", "\n".join(tags))]
+    assert empty == [], "every chart shows something"
     assert {"verdict"} <= texts
 
 

@@ -22,14 +22,16 @@ def test_only_charts_that_this_run_fills() -> None:
     bare = titles(Watched(["nll"]))
     assert bare == ["NLL per supervised token: train and validation", "gradient norm", "objective: NLL with every term",
                     "learning rate", "tokens per second", "peak memory (GiB)"]  # fmt: skip
-    every = titles(Watched([*CLASSES, "bits_per_char", "rouge_l"], EVERY, regularized=True, mixed=True, clips=True))
+    every = titles(
+        Watched([*CLASSES, "bits_per_char", "rouge_l"], EVERY, gap=True, regularized=True, mixed=True, clips=True)
+    )
     assert set(bare) - {"gradient norm"} < set(every) and len(every) == len(set(every)) > 18
-    assert not any("gap with" in title for title in titles(Watched(CLASSES, EVERY - {"Overfitting"})))
-    assert any(title.startswith("gap:") for title in titles(Watched(CLASSES, EVERY - {"Overfitting"})))
+    assert not any("gap with" in title for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
+    assert any(title.startswith("gap:") for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
 
 
 def test_the_band_is_of_tags_and_the_lines_of_patterns() -> None:
-    charts = layout(Watched(CLASSES, EVERY))["1 fit"]
+    charts = layout(Watched(CLASSES, EVERY, gap=True))["1 fit"]
     assert charts["gap with its band"] == ["Margin", ["gap/nll", "gap/low", "gap/high"]]
     patterns = charts["learning (gain in accuracy) and forgetting"][1]
     fitting = ["delta/val/accuracy", "forgetting/general_nll", "forgetting/kl_base_tuned", "forgetting/feature_drift"]
