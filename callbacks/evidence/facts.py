@@ -41,6 +41,7 @@ class Facts:
         accuracy: change of the share of right tokens since the best evaluation; None where nothing is right or wrong.
         right: that share for the last weights.
         over_reference: loss of the last weights less that of what they have to beat; None where there is nothing.
+        train_over_reference: the same of the train probe, against its own rows under the base where these are known.
         few_documents: rows count as units although they share documents.
     """
 
@@ -61,6 +62,7 @@ class Facts:
     accuracy: Estimate | None
     right: float | None
     over_reference: Estimate | None
+    train_over_reference: Estimate | None
     few_documents: bool
 
 
@@ -93,7 +95,10 @@ def gather(series: ProbeSeries, settings: Settings, reference: Reference | None)
         progress=ahead,
         accuracy=accuracy,
         right=right,
-        over_reference=_over(series, both, settings.metric, reference),
+        over_reference=_over(both, _base(series, settings.metric, "a", "b"), reference),
+        train_over_reference=None
+        if train is None
+        else _over(train, _base(series, settings.metric, "train"), reference),
         few_documents=few_documents(_all(series)) or (series.train is not None and few_documents(series.train)),
     )
 
@@ -126,21 +131,24 @@ def _membership(series: ProbeSeries, calibrated: bool) -> Estimate | None:
 
 
 def _start(series: ProbeSeries, metric: str, reference: Reference | None) -> float | None:
-    if metric == "nll" and series.base.keys() >= {"a", "b"}:
-        total = series.a.tokens.sum() + series.b.tokens.sum()
-        return float((series.base["a"].sum() + series.base["b"].sum()) / total)
+    base = _base(series, metric, "a", "b")
+    if base is not None:
+        return float(base.sum() / (series.a.tokens.sum() + series.b.tokens.sum()))
     return reference.start if reference else None
 
 
-def _over(series: ProbeSeries, both: Half, metric: str, reference: Reference | None) -> Estimate | None:
+def _base(series: ProbeSeries, metric: str, *names: str) -> np.ndarray | None:
+    known = metric == "nll" and series.base.keys() >= set(names)
+    return np.concatenate([series.base[name] for name in names]) if known else None
+
+
+def _over(half: Half, base: np.ndarray | None, reference: Reference | None) -> Estimate | None:
     """Paired with the base where its rows are known; else against a number, whose own error is not counted."""
-    if metric == "nll" and series.base.keys() >= {"a", "b"}:
-        base = np.concatenate([series.base["a"], series.base["b"]])
-        pair = Half(np.stack([base, both.losses[-1]]), both.tokens, both.units)
-        return pair.rise(1, 0)
+    if base is not None:
+        return Half(np.stack([base, half.losses[-1]]), half.tokens, half.units).rise(1, 0)
     if reference is None:
         return None
-    own = both.at(len(series) - 1)
+    own = half.at(len(half.losses) - 1)
     return Estimate(own.value - reference.loss, own.error, own.freedom, own.units)
 
 

@@ -10,18 +10,28 @@ from .remedies import remedies
 from .settings import Reference, Settings
 from .wording import evidence, missing, sentence
 
-Finding = Literal["healthy", "overfitting", "diverging", "underfitting", "behind", "nothing learned", "unclear"]
-"""What was found, finer than the label: ``behind`` a reference, ``unclear`` for want of rows."""
+Finding = Literal[
+    "healthy",
+    "overfitting",
+    "diverging",
+    "underfitting",
+    "behind",
+    "nothing learned",
+    "not carried over",
+    "gain unclear",
+    "loss unclear",
+]
+"""What was found, finer than the label: ``behind`` a reference, ``not carried over`` from training rows to others, and
+two ways of having too few rows to tell."""
 
 LABELS: dict[Finding, Label] = {
     "healthy": "healthy",
     "overfitting": "overfitting",
-    "diverging": "undecided",
     "underfitting": "underfitting",
     "behind": "underfitting",
     "nothing learned": "underfitting",
-    "unclear": "undecided",
 }
+"""All other findings are undecided."""
 
 
 def judge(series: ProbeSeries, settings: Settings | None = None, reference: Reference | None = None) -> Verdict:
@@ -50,7 +60,7 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
     finding = found(facts, len(series), series.planned, settings)
     began = int(facts.steps[facts.began]) if finding in ("overfitting", "diverging") else None
     return Verdict(
-        label=LABELS[finding],
+        label=LABELS.get(finding, "undecided"),
         sentence=sentence(finding, facts, settings, reference),
         metric=settings.metric,
         step=step,
@@ -72,7 +82,7 @@ def found(facts: Facts, look: int, planned: int, settings: Settings) -> Finding:
         if late is not None:
             return late
     if facts.given.estimate.interval(1 - 2 * settings.alpha)[1] > facts.worth:
-        return "unclear"
+        return "loss unclear"
     return "healthy"
 
 
@@ -87,13 +97,30 @@ def diverges(facts: Facts, alpha: float) -> bool:
 
 def short_of(facts: Facts, settings: Settings) -> Finding | None:
     """Whether more training, or stronger, is what the run wants."""
-    ahead, over = facts.progress, facts.over_reference
-    if over is not None and over.interval(1 - 2 * settings.alpha)[0] > facts.worth:
-        return "behind"
-    if ahead is not None and ahead.still_falls(settings.alpha):
-        material = ahead.promised >= facts.worth and ahead.share >= settings.share
-        if material:
-            return "underfitting"
-    if over is not None and over.p_below > settings.alpha:
-        return "nothing learned"
-    return None
+    over, alpha = facts.over_reference, settings.alpha
+    if over is not None and over.interval(1 - 2 * alpha)[0] > facts.worth:
+        return "not carried over" if stays_with_train(facts, alpha) else "behind"
+    if promises_more(facts, settings):
+        return "underfitting"
+    if over is None or over.p_below <= alpha:
+        return None
+    if stays_with_train(facts, alpha):
+        return "not carried over"
+    return "nothing learned" if -over.interval(1 - 2 * alpha)[0] <= settings.of_loss * facts.loss else "gain unclear"
+
+
+def promises_more(facts: Facts, settings: Settings) -> bool:
+    """Both losses still fall, and as much training again promises enough to matter."""
+    ahead = facts.progress
+    if ahead is None or not ahead.still_falls(settings.alpha) or ahead.promised < facts.worth / 2:
+        return False
+    of_loss = ahead.promised / facts.loss
+    return of_loss >= settings.much or (of_loss >= settings.of_loss and ahead.share >= settings.share)
+
+
+def stays_with_train(facts: Facts, alpha: float) -> bool:
+    """The training rows beat the reference by what is worth mentioning, and others by less than half of that."""
+    own, others = facts.train_over_reference, facts.over_reference
+    if own is None or others is None or own.p_below > alpha or -own.value <= facts.worth:
+        return False
+    return 2 * others.value > own.value

@@ -10,7 +10,7 @@ MOST = 2
 
 def remedies(finding: str, facts: Facts, recipe: Recipe) -> list[Remedy]:
     """At most two, the most promising first; none for a healthy run or an unclear one."""
-    if finding == "overfitting":
+    if finding in ("overfitting", "not carried over"):
         return _against_overfitting(facts, recipe)[:MOST]
     if finding in ("underfitting", "behind", "nothing learned"):
         return _against_underfitting(recipe)[:MOST]

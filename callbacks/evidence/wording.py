@@ -18,7 +18,9 @@ def sentence(finding: str, facts: Facts, settings: Settings, reference: Referenc
         "underfitting": _underfitting,
         "behind": _behind,
         "nothing learned": _nothing_learned,
-        "unclear": _unclear,
+        "not carried over": _not_carried_over,
+        "gain unclear": _gain_unclear,
+        "loss unclear": _loss_unclear,
         "healthy": _healthy,
     }[finding](facts, settings, reference)
     caution = " Fewer than 8 documents: rows count as independent, so the intervals may be too narrow."
@@ -71,7 +73,25 @@ def _nothing_learned(facts: Facts, settings: Settings, reference: Reference | No
     )
 
 
-def _unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _not_carried_over(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    assert facts.over_reference is not None and facts.train_over_reference is not None
+    return (
+        f"Undecided: the training rows are {-facts.train_over_reference.value:.3f} {UNITS[settings.metric]} better "
+        f"than the {_named(reference)}, and validation is not ({_ranged(facts.over_reference, '+.3f')}): what was "
+        f"learned does not carry over{_corroboration(facts)}."
+    )
+
+
+def _gain_unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+    assert facts.over_reference is not None
+    return (
+        f"Undecided: the {LOSSES[settings.metric]} of the last weights differs from that of the {_named(reference)} by "
+        f"{_ranged(facts.over_reference, '+.3f')} {UNITS[settings.metric]}: {facts.over_reference.units:,} validation "
+        "rows or documents cannot say whether anything was gained. More of them would decide it."
+    )
+
+
+def _loss_unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
     return (
         f"Undecided: the last weights give away {_ranged(facts.given.estimate, '+.3f')} {UNITS[settings.metric]}; the "
         f"{facts.given.estimate.units:,} validation rows or documents cannot exclude a loss worth mentioning "

@@ -4,6 +4,7 @@ from scipy.stats import norm
 
 from finelab.callbacks.evidence.given_away import given_away
 from finelab.callbacks.evidence.half import Half
+from finelab.callbacks.evidence.looks import level
 from finelab.callbacks.evidence.onset import onset
 
 
@@ -53,6 +54,35 @@ def test_the_error_rate_holds_on_flat_curves(evaluations: int, memory: float, al
         variance = sum(parts) + 2 * 0.27 * np.sqrt(parts[0] * parts[1])
         alarms += int((total / np.sqrt(variance) > norm.isf(alpha)).sum())
     assert alarms / rounds <= alpha + 3 * (alpha / rounds) ** 0.5
+
+
+def stopped(rng: np.random.Generator, patience: int, memory: float) -> np.ndarray:
+    """[2, T] means of both halves on a flat curve, until their sum has not improved for so many evaluations."""
+    curves = np.stack([flat(rng, 30, 1, memory)[:, 0] for _ in range(2)])
+    best = 0
+    for now, total in enumerate(curves.sum(0)):
+        if total < curves.sum(0)[best]:
+            best = now
+        elif now - best >= patience:
+            return curves[:, : now + 1]
+    return curves
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", [0.0, 0.8])
+@pytest.mark.parametrize("patience", [2, 3, 5])
+def test_a_stop_that_looked_at_the_losses_makes_no_more_alarms(patience: int, memory: float) -> None:
+    rng, rounds, alarms = np.random.default_rng(patience), 15_000, 0
+    for _ in range(rounds):
+        curves = stopped(rng, patience, memory)
+        last, total, parts = curves.shape[1] - 1, 0.0, []
+        for own, other in (curves, curves[::-1]):
+            best = int(own[:last].argmin())
+            total += other[last] - other[best]
+            parts.append(2 * (1 - memory ** (last - best)))
+        z = total / (sum(parts) + 2 * 0.27 * (parts[0] * parts[1]) ** 0.5) ** 0.5
+        alarms += z > norm.isf(level(0.05, last + 1, 30, finished=True))
+    assert alarms / rounds <= 0.055
 
 
 def test_a_rise_is_what_it_is() -> None:

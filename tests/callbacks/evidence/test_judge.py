@@ -62,6 +62,22 @@ def test_few_rows_cannot_tell(series) -> None:
     assert "16 validation rows" in verdict.sentence and "cannot exclude" in verdict.sentence
 
 
+def test_what_stays_with_the_training_rows(series) -> None:
+    """Validation stands where the base stood while the training rows gain: neither healthy nor too little training."""
+    flat = np.full(20, 0.6)
+    curve = series(flat, 0.6 - 0.5 * TIME, rows=2000)
+    base = {"train": curve.train.nll[0], "a": curve.a.nll[0], "b": curve.b.nll[0]}
+    verdict = judge(replace(curve, base=base))
+    assert verdict.label == "undecided" and "does not carry over" in verdict.sentence
+    assert verdict.remedies
+
+
+def test_a_gain_that_few_rows_cannot_show(series) -> None:
+    flat = np.full(20, 0.6)
+    verdict = judge(series(flat, flat, rows=60), reference=Reference("majority class", 0.95, 0.95))
+    assert verdict.label == "undecided" and "cannot say whether anything was gained" in verdict.sentence
+
+
 @pytest.mark.parametrize("part", [0.1, 0.05])
 def test_a_part_of_the_way_is_underfitting(series, part: float) -> None:
     early = 0.3 + 1.2 * np.exp(-8 * part * TIME)
