@@ -1,6 +1,7 @@
 """Where a run stops, what it says then, and which weights it ends with."""
 
 import logging
+import os
 
 import lightning as L
 import numpy as np
@@ -13,7 +14,8 @@ from finelab.callbacks.stopping import GL, PQ, UP, Patience
 from finelab.contracts.errors import UserError
 from finelab.models import finetuner
 
-from .conftest import MadeUpData, made_up
+from .conftest import MadeUpData, collate, made_up
+from .ranks import AS_RANKS, in_two_ranks
 from .stopped_runs import Case, Stop, compare
 
 
@@ -34,7 +36,8 @@ class ProbedData(MadeUpData):
     """Its first training rows may be looked at."""
 
     def probe_loader(self, rows: int):
-        return [self.loader("train").collate_fn(made_up("train", self.kind)[:rows])]
+        own = slice(int(os.environ.get("RANK", 0)), rows, int(os.environ.get("WORLD_SIZE", 1)))
+        return [collate(made_up("train", self.kind)[own])]
 
     def document_of(self, split: str, samples: np.ndarray) -> np.ndarray:
         return samples
@@ -174,6 +177,20 @@ def test_a_state_is_plain_and_another_criterion_may_go_on_from_it(fit, classifie
     other.load_state_dict(state)
     assert other.values == state["values"] and other.values is not state["values"]
     assert (other.best_score.item(), other.wait_count) == (0.75, 1)
+
+
+def test_no_rank_goes_on_alone(fit, language_model, flat, tmp_path) -> None:
+    def train() -> None:
+        rank = int(os.environ["RANK"])
+        script = Script([1.0, [0.9, 1e6][rank], 0.8], flat, "val/nll")  # only the second rank sees a rise
+        stop = callbacks.EarlyStopping(patience=1, min_delta="auto")
+        trainer = fit(
+            language_model(), ProbedData("text"), [callbacks.Probes(), script, stop], max_epochs=3, **AS_RANKS
+        )
+        (tmp_path / f"rank-{rank}").write_text(f"{trainer.current_epoch} {stop.steps[-1] // 3}")
+
+    in_two_ranks(train)
+    assert [(tmp_path / f"rank-{rank}").read_text() for rank in (0, 1)] == ["2 2"] * 2
 
 
 RESUMED = {
