@@ -23,6 +23,9 @@ from .panels import WIDTH, as_code, as_text
 from .run_record import RunRecord
 from .tensor_board import tensorboard_loggers
 
+EVIDENCE = 4
+"""Numbers behind a verdict that are shown."""
+
 
 class Card(Callback):
     """Prints the card on standard output when all else is done, and puts it into TensorBoard.
@@ -67,7 +70,7 @@ def card(record: Record, run: Run, width: int = WIDTH) -> Group:
         Rule(title, style="cyan"),
         *scores(record, width),
         *sets(record),
-        *([verdict_panel(record.verdict), Text("")] if record.verdict is not None else []),
+        *([verdict_panel(record.verdict, EVIDENCE), Text("")] if record.verdict is not None else []),
         Padding(facts(record), (0, 2)),
         Padding(findings(record), (0, 2)),
         *commands(run),

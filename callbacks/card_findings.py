@@ -14,7 +14,6 @@ from ..contracts.record import Record
 from .advice import shown_split
 
 Finding = Mapping[str, Any]
-SILENT = ("missing",)
 
 
 def findings(record: Record) -> Table:
@@ -36,7 +35,26 @@ def findings(record: Record) -> Table:
 
 
 def _calibration(record: Record) -> str | None:
-    return None
+    found = record.findings.get("calibration")
+    if found is None or "missing" in found:
+        return _missing(found)
+    before, after, temperature = found["before"], found["after"], found["temperature"]
+    if "missing" in before:
+        return f"– ({before['missing']})"
+    text = f"ECE {_ece(before)}"
+    if isinstance(temperature, dict) or "missing" in after:
+        reason = temperature if isinstance(temperature, dict) else after
+        return f"{text}; temperature – ({reason['missing']})"
+    rows = found["rows"]
+    return (
+        f"{text} → {_ece(after)} at temperature {temperature:.2f} (fitted on {rows['val_a']:,} validation rows, "
+        f"measured on {rows['val_b']:,} others)"
+    )
+
+
+def _ece(found: Finding) -> str:
+    interval = f" [{found['low']:.3f}, {found['high']:.3f}]" if "low" in found else ""
+    return f"{found['ece']:.3f}{interval}"
 
 
 def _forgetting(record: Record) -> str | None:

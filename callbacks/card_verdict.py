@@ -15,13 +15,21 @@ STYLES: dict[Label, str] = {
 }
 
 
-def verdict_panel(verdict: Verdict) -> Group:
-    """Sentence, evidence, missing evidence with its reason, remedies with their arguments in one piece each."""
+def verdict_panel(verdict: Verdict, most: int | None = None) -> Group:
+    """Sentence, evidence, missing evidence with its reason, remedies with their arguments in one piece each.
+
+    Args:
+        verdict: to show.
+        most: pieces of evidence, the first ones; the others are named.
+    """
     parts: list[RenderableType] = [Padding(_sentence(verdict), (0, 2))]
     if verdict.evidence or verdict.missing:
-        parts.append(Padding(_evidence(verdict), (0, 4)))
+        parts.append(Padding(_evidence(verdict, most), (0, 4)))
+    if most is not None and (rest := [one.name for one in verdict.evidence[most:]]):
+        parts.append(Padding(Text(f"In record.json too: {', '.join(rest)}.", style="dim"), (0, 4)))
+    against = f"against {verdict.label}" if verdict.label in ("overfitting", "underfitting") else "try"
     for remedy in verdict.remedies:
-        parts.append(Padding(Text(f"→ try {remedy.what}{':' if remedy.override else ''}"), (0, 2)))
+        parts.append(Padding(Text(f"→ {against}: {remedy.what}"), (0, 2)))
         if remedy.override:
             # Never broken by us: what the terminal wraps can still be copied in one piece.
             parts.append(Text(f"    {remedy.override}", style="cyan", no_wrap=True, overflow="ignore"))
@@ -35,13 +43,13 @@ def _sentence(verdict: Verdict) -> Text:
     return text
 
 
-def _evidence(verdict: Verdict) -> Table:
+def _evidence(verdict: Verdict, most: int | None) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column(no_wrap=True)
     grid.add_column(style="dim")
-    for one in verdict.evidence:
+    for one in verdict.evidence[:most]:
         grid.add_row(Text(one.name), f"{one.value:.3f}", _interval(one), Text(one.says))
     for name, reason in verdict.missing.items():
         grid.add_row(Text(name), "–", "", Text(reason))

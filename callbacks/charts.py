@@ -50,7 +50,9 @@ def _fit(watched: Watched) -> dict[str, list[str]]:
         f"learning (gain in {primary}) and forgetting": [f"^delta/val/{primary}$", *lost]
         if "Forgetting" in watched.callbacks
         else [],
-        "calibration": ["^val/ece$", "^calibration/.+"] if "ece" in watched.metrics else [],
+        "calibration": ["^val/ece$", "^calibration/(confidence_minus_accuracy|ece_.+)$"]
+        if "ece" in watched.metrics
+        else [],
         "movement of the weights": ["^movement/.+"] if "Movement" in watched.callbacks else [],
     }
 

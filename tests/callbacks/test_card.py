@@ -240,7 +240,7 @@ def test_the_verdict_in_words_with_evidence_and_remedies(run) -> None:
     assert "worth mentioning 0.034 a smaller loss" in text
     assert "gap – the data have no train probe" in text
     assert f"    {OVERFITTING.remedies[0].override}" in lines, "one line, to be copied"
-    assert "  → try more rows" in [line.rstrip() for line in lines]
+    assert "  → against overfitting: more rows" in [line.rstrip() for line in lines]
     allowed = (run.directory.name, OVERFITTING.remedies[0].override)
     assert all(len(line.rstrip()) <= 100 for line in lines if not any(part in line for part in allowed))
 
@@ -293,3 +293,26 @@ def test_what_could_not_be_measured_says_why(run) -> None:
     assert "1 - cosine) 0.250" in text and "movement – (the adapter has rewritten its base)" in text
     nothing = {"forgetting": {"missing": "nothing was evaluated"}, "movement": {"missing": "nothing was evaluated"}}
     assert " ".join(as_text(card(a_record(findings=nothing), run)).split()).count("– (nothing was evaluated)") == 2
+
+
+def test_calibration_before_and_after_one_temperature(run) -> None:
+    parts = {"ece": 0.091, "low": 0.05, "high": 0.13}, {"ece": 0.03, "low": 0.0, "high": 0.06}
+    found = {"rows": {"val_a": 150, "val_b": 149}, "temperature": 1.618, "before": parts[0], "after": parts[1]}
+    text = " ".join(as_text(card(a_record(findings={"calibration": found}), run)).split())
+    assert (
+        "calibration ECE 0.091 [0.050, 0.130] → 0.030 [0.000, 0.060] at temperature 1.62 "
+        "(fitted on 150 validation rows, measured on 149 others)"
+    ) in text
+    gone = {"missing": "the logits do not tell the labels"}
+    text = " ".join(
+        as_text(
+            card(a_record(findings={"calibration": found | dict.fromkeys(("temperature", "after"), gone)}), run)
+        ).split()
+    )
+    assert "calibration ECE 0.091 [0.050, 0.130]; temperature – (the logits do not tell the labels)" in text
+
+
+def test_a_card_shows_the_first_evidence_and_names_the_rest(run) -> None:
+    many = dataclasses.replace(OVERFITTING, evidence=OVERFITTING.evidence * 3, remedies=[])
+    text = as_text(card(a_record(verdict=many), run))
+    assert text.count("[0.201, 0.424]  ") == 2 and text.count("In record.json too: given away, worth mentioning.") == 1
