@@ -43,7 +43,7 @@ class Card(Callback):
             return
         text = as_text(card(self.run_record.record, self.run))
         for logger in tensorboard_loggers(trainer):
-            logger.experiment.add_text("card", as_code(text))
+            logger.experiment.add_text("card", as_code(text), trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Here and not earlier: by now the progress bar has left the terminal."""

@@ -29,19 +29,26 @@ class Watched:
 def layout(watched: Watched) -> dict[str, Charts]:
     """Category -> title -> chart, without charts that would stay empty."""
     return {
-        "1 fit": _of_kind(_fit(watched)) | _band(watched),
+        "1 fit": _of_kind(_probes(watched)) | _band(watched) | _of_kind(_fit(watched)),
         "2 validation": _of_kind(_validation(watched)),
         "3 training": _of_kind(_training(watched)),
     }
 
 
+def _probes(watched: Watched) -> dict[str, list[str]]:
+    return {
+        "loss on probes: train, validation A and B": ["^probe/.+/nll$"] if "Probes" in watched.callbacks else [],
+        "gap: validation less train probe": ["^gap/nll$"]
+        if watched.gap and "Overfitting" not in watched.callbacks
+        else [],
+    }
+
+
 def _fit(watched: Watched) -> dict[str, list[str]]:
-    judged, probed = "Overfitting" in watched.callbacks, "Probes" in watched.callbacks
+    judged = "Overfitting" in watched.callbacks
     primary = watched.metrics[0]
     lost = ["^forgetting/(general_nll|kl_base_tuned|kl_tuned_base|feature_drift)$"]
     return {
-        "loss on probes: train, validation A and B": ["^probe/.+/nll$"] if probed else [],
-        "gap: validation less train probe": ["^gap/nll$"] if watched.gap and not judged else [],
         "verdict: -1 underfitting, 0 healthy, 1 overfitting": ["^verdict/label$"] if judged else [],
         "evidence: loss given away, growth of the gap": ["^verdict/(given_away|gap_growth)$"] if judged else [],
         "evidence: membership AUC (0.5: no row is known)": ["^verdict/membership_auc$"]
@@ -61,7 +68,7 @@ def _band(watched: Watched) -> Charts:
     """A margin chart takes tags as they are."""
     if "Overfitting" not in watched.callbacks or not watched.gap:
         return {}
-    return {"gap with its band": ["Margin", ["gap/nll", "gap/low", "gap/high"]]}
+    return {"gap with its band": ["Margin", ["gap/value", "gap/low", "gap/high"]]}
 
 
 def _validation(watched: Watched) -> dict[str, list[str]]:

@@ -32,9 +32,9 @@ class Overfitting(Measure):
 
     At every validation and once more at the end of training, where the last weights have been evaluated. During the
     run the looks share the error ``alpha``, and no run is called underfitting; at the end all of ``alpha`` is spent
-    again. Logged: ``verdict/given_away``, ``verdict/membership_auc``, ``verdict/gap_growth``, ``gap/low``,
-    ``gap/high`` and ``verdict/label`` (-1 underfitting, 0 healthy, 1 overfitting; left out while undecided). A line on
-    standard error says when the label changes. The first rank judges for all.
+    again. Logged: ``verdict/given_away``, ``verdict/membership_auc``, ``verdict/gap_growth``, ``verdict/label`` (-1
+    underfitting, 0 healthy, 1 overfitting; left out while undecided), and the judged rows' gap with its interval as
+    ``gap/value``, ``gap/low`` and ``gap/high``. A line on standard error says when the label changes. The first rank judges for all.
 
     Actions: ``report`` says so; ``stop`` ends training at the validation that finds overfitting; ``restore`` stops and
     refuses a trainer without a ``BestCheckpoint``. Nothing else is left for it to do: that callback, which every
@@ -151,7 +151,8 @@ def logged(verdict: Verdict) -> dict[str, float]:
     found = {LOGGED[each.name]: each.value for each in verdict.evidence if each.name in LOGGED}
     for each in verdict.evidence:
         if each.name == "gap" and each.low is not None and each.high is not None:
-            found |= {"gap/low": each.low, "gap/high": each.high}
+            # With a value of its own: a band is drawn only where all three have the same steps.
+            found |= {"gap/value": each.value, "gap/low": each.low, "gap/high": each.high}
     return found | ({"verdict/label": LABELS[verdict.label]} if verdict.label in LABELS else {})
 
 

@@ -169,6 +169,7 @@ def test_what_is_logged() -> None:
     evidence.append(Evidence("worth mentioning", 0.01, None, None, ""))
     verdict = Verdict("undecided", "", "nll", 1, None, None, evidence)
     assert logged(verdict) == {
+        "gap/value": 0.2,
         "gap/low": 0.1,
         "gap/high": 0.3,
         "verdict/membership_auc": 0.7,
