@@ -34,7 +34,8 @@ class Overfitting(Measure):
     run the looks share the error ``alpha``, and no run is called underfitting; at the end all of ``alpha`` is spent
     again. Logged: ``verdict/given_away``, ``verdict/membership_auc``, ``verdict/gap_growth``, ``verdict/label`` (-1
     underfitting, 0 healthy, 1 overfitting; left out while undecided), and the judged rows' gap with its interval as
-    ``gap/value``, ``gap/low`` and ``gap/high``. A line on standard error says when the label changes. The first rank judges for all.
+    ``gap/value``, ``gap/low`` and ``gap/high``. A line on standard error says when the label changes. The first rank
+    judges for all.
 
     Actions: ``report`` says so; ``stop`` ends training at the validation that finds overfitting; ``restore`` stops and
     refuses a trainer without a ``BestCheckpoint``. Nothing else is left for it to do: that callback, which every
