@@ -20,7 +20,8 @@ from ..data.text_data_module import TextDataModule
 from ..models.finetuner import FineTuner
 from .evaluation import data_of
 
-Given: TypeAlias = dict[str, str] | str | Path | None
+Named: TypeAlias = dict[str, str] | str | Path
+Given: TypeAlias = Named | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ class GeneralText:
     document_of: Callable[[np.ndarray], np.ndarray]
 
 
-def general_text(given: Given, text: str, context: int, cache_dir: str, trainer: Trainer, tuner: FineTuner):
+def general_text(
+    given: Given, text: str, context: int, cache_dir: str, trainer: Trainer, tuner: FineTuner
+) -> GeneralText | str:
     """What ``Forgetting.general`` names, or why nothing can be measured on it.
 
     Args:
@@ -69,7 +72,7 @@ def general_text(given: Given, text: str, context: int, cache_dir: str, trainer:
     return from_source(given, text, context, cache_dir, trainer, tuner)
 
 
-def named_set(given: Given, trainer: Trainer) -> GeneralText | None:
+def named_set(given: Named, trainer: Trainer) -> GeneralText | None:
     """Raises:
     UserError: the set is trained on, or cannot be looked at during training.
     """
@@ -100,7 +103,9 @@ def named_set(given: Given, trainer: Trainer) -> GeneralText | None:
     return GeneralText(given, None, found.loader, document_of)
 
 
-def from_source(given, text: str, context: int, cache_dir: str, trainer: Trainer, tuner: FineTuner) -> GeneralText:
+def from_source(
+    given: Named, text: str, context: int, cache_dir: str, trainer: Trainer, tuner: FineTuner
+) -> GeneralText:
     with speaking_of("general"):
         source = OneSplit(as_source(given))
         data = TextDataModule(

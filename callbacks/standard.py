@@ -18,11 +18,14 @@ from .clip_share import ClipShare
 from .confusion_figures import ConfusionFigures
 from .continuation import Continuation
 from .data_report import DataReport
+from .differences import Differences
 from .factors import class_name
 from .final_evaluation import FinalEvaluation
+from .forgetting import Forgetting
 from .history import History
 from .interruption import Interruption
 from .measure import Measure
+from .movement import Movement
 from .order_digest import OrderDigest
 from .overfitting import Overfitting
 from .packing_check import PackingCheck
@@ -59,12 +62,15 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Continuation(run, results),
         throughput,
         Probes(directory=run.directory),
+        Movement(),
+        Forgetting(),
         *own,
         DataReport(run.directory),
         ChatTemplate(),
         PackingCheck(),
         Preflight(run.config, run.directory, run.rehearse, results),
         ClipShare(),
+        Differences(),
         order,
         history,
         Overfitting(),
