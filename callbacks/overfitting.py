@@ -103,10 +103,10 @@ class Overfitting(Measure):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"verdict": None if self.verdict is None else asdict(self.verdict)}
+        return {"verdict": None if self.verdict is None else asdict(self.verdict), "logged": self._logged}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        said = state_dict["verdict"]
+        said, self._logged = state_dict["verdict"], dict(state_dict["logged"])
         if said is not None:
             evidence = [Evidence(**each) for each in said["evidence"]]
             said = Verdict(**said | {"evidence": evidence, "remedies": [Remedy(**each) for each in said["remedies"]]})
