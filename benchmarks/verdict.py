@@ -77,21 +77,16 @@ class Case:
 # ---- judging
 
 
-def judged(series: ProbeSeries, start: float | None) -> tuple[str, float | None]:
-    verdict = judge(series, Settings(), reference_of(start))
+def judged(series: ProbeSeries, reference: Reference | None) -> tuple[str, float | None]:
+    verdict = judge(series, Settings(), reference)
     return verdict.label, verdict.cost
 
 
-def reference_of(start: float | None) -> Reference | None:
-    """What a fresh head has to beat; a base that can do the task counts by itself."""
-    return None if start is None else Reference("no training", start, start)
-
-
-def alarms_during(series: ProbeSeries, start: float | None) -> tuple[int, ...]:
+def alarms_during(series: ProbeSeries, reference: Reference | None) -> tuple[int, ...]:
     """The evaluations at which a verdict given there and then would be overfitting."""
     during = Settings(finished=False)
     at = range(2, len(series) + 1)
-    return tuple(t - 1 for t in at if judge(series.until(t), during, reference_of(start)).label == "overfitting")
+    return tuple(t - 1 for t in at if judge(series.until(t), during, reference).label == "overfitting")
 
 
 def kind_of_truth(truth: Any) -> str:
@@ -101,12 +96,12 @@ def kind_of_truth(truth: Any) -> str:
 def simulated_case(index: int, seed: int, during: bool) -> Case:
     run = simulate(index, seed)
     series, truth = run.series, run.truth
-    start = None
+    reference = None  # a base that can do the task counts by itself
     if run.kind == "classification":  # a fresh head's base says nothing
         a, b = series.base["a"], series.base["b"]
         start = float((a.sum() + b.sum()) / (len(a) + len(b)))
-        series = replace(series, base={})
-    label, cost = judged(series, start)
+        reference, series = Reference("no training", start, start), replace(series, base={})
+    label, cost = judged(series, reference)
     return Case(
         name=str(index),
         group=run.family,
@@ -115,7 +110,7 @@ def simulated_case(index: int, seed: int, during: bool) -> Case:
         learned=truth.learned,
         effect=truth.effect,
         label=label,
-        alarms=alarms_during(series, start) if during else None,
+        alarms=alarms_during(series, reference) if during else None,
         best=truth.best,
         steps=tuple(series.steps.tolist()),
         rows=len(series.a.tokens) + len(series.b.tokens),
@@ -126,11 +121,14 @@ def simulated_case(index: int, seed: int, during: bool) -> Case:
 
 def real_cases(folder: Path) -> list[Case]:
     runs = {file.stem: load(file) for file in sorted(folder.glob("*.npz"))}
+    file = folder / "references.json"
+    probes = json.loads(file.read_text()) if file.is_file() else {}
     found = []
     for run in runs.values():
         truth = real_truth(run, runs)
-        start = None if run.series.base else run.start
-        label, cost = judged(run.series, start)
+        probe = probes.get(run.twin or run.name, run.start)
+        reference = None if run.series.base else Reference("frozen-feature probe", probe, run.start)
+        label, cost = judged(run.series, reference)
         rows = len(run.series.a.tokens) + len(run.series.b.tokens)
         effect = truth.lost / (truth.error * np.sqrt(len(run.large.tokens) / rows)) if truth.lost > 0 else 0.0
         found.append(
@@ -142,7 +140,7 @@ def real_cases(folder: Path) -> list[Case]:
                 learned=truth.learned,
                 effect=float(effect),
                 label=label,
-                alarms=alarms_during(run.series, start),
+                alarms=alarms_during(run.series, reference),
                 best=truth.best,
                 steps=tuple(run.series.steps.tolist()),
                 rows=rows,

@@ -12,6 +12,7 @@ without dropout). DIR must lie outside the repository: rows of the data sets are
 import argparse
 import functools
 import gc
+import json
 import logging
 import os
 import time
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader
 from verdict_recipes import MINILM, STORIES, Recipe, Sample, plan, rows_of
 
 from finelab.callbacks.evaluation import undisturbed
+from finelab.callbacks.frozen_feature_probe import FrozenFeatureProbe
 from finelab.contracts.batch import Batch
 from finelab.data.collate import PadCollator
 from finelab.models import CausalLM, SequenceClassifier, WarmupCosine, WarmupLinear
@@ -183,6 +185,32 @@ def train(recipe: Recipe, shared: Path, cache: Cache) -> dict[str, np.ndarray]:
     return found
 
 
+def frozen_probe(recipe: Recipe, shared: Path, cache: Cache) -> float:
+    """NLL on validation of the reference that ``Baseline`` measures for a fresh head: what the frozen features give."""
+    parts, labels = rows_of(shared, recipe)
+    found = {}
+    for name in ("train", "validation"):
+        add_features(parts[name], cache)
+        features = torch.stack([sample["features"] for sample in parts[name]])
+        found[name] = features, torch.tensor([sample["labels"] for sample in parts[name]])
+    probe = FrozenFeatureProbe(len(labels))
+    probe.fit(*found["train"], found["validation"])
+    features, targets = found["validation"]
+    return float(torch.nn.functional.cross_entropy(probe.logits(features), targets))
+
+
+def add_references(folder: Path, shared: Path, cache: Cache) -> None:
+    """For the runs that are told from healthy twins: ``references.json``, by name of the twin."""
+    file = folder / "references.json"
+    found = json.loads(file.read_text()) if file.is_file() else {}
+    for run in sorted(folder.glob("healthy-*.npz")):
+        recipe = Recipe(**json.loads(str(np.load(run)["recipe"])))
+        if recipe.name not in found and not recipe.is_lm:
+            found[recipe.name] = frozen_probe(recipe, shared, cache)
+            file.write_text(json.dumps(found, indent=1) + "\n")
+            print(f"{recipe.name:32} frozen-feature probe {found[recipe.name]:.3f}", flush=True)
+
+
 def keep(file: Path, found: dict[str, Any]) -> None:
     """Whole or not at all, so that an interrupted run is made again."""
     part = file.with_suffix(".part")
@@ -206,6 +234,7 @@ def main() -> None:
     parser.add_argument("dir", type=Path)
     parser.add_argument("--part", choices=("dev", "report"), default="dev")
     parser.add_argument("--only", default="", help="beginnings of names, separated by commas")
+    parser.add_argument("--references", action="store_true", help="fit the probes that the twins are compared with")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
@@ -215,6 +244,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     features = options.dir / "features.pt"
     cache: Cache = torch.load(features) if features.is_file() else {}
+    if options.references:
+        return add_references(folder, shared, cache)
     for recipe in plan(options.part):
         file = folder / f"{recipe.name}.npz"
         if file.is_file() or not recipe.name.startswith(tuple(options.only.split(","))):
