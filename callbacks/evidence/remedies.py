@@ -20,39 +20,39 @@ def remedies(finding: str, facts: Facts, recipe: Recipe) -> list[Remedy]:
 
 
 def _against_overfitting(facts: Facts, recipe: Recipe) -> list[Remedy]:
-    """A stop where the best came early, else a penalty; a smaller adapter where it is large."""
-    shorter = _shorter(facts, recipe)
-    penalty = _penalty(recipe)
+    """A shorter run where the best came early and no row is memorised; else a penalty first, since the best weights
+    are kept anyway and only a penalty can make better ones."""
+    shorter, penalty = _shorter(facts, recipe), _penalty(facts, recipe)
     early = facts.best <= (len(facts.steps) - 1) / 2
     memorised = facts.membership is not None and facts.membership.interval()[0] > 0.6
     ordered = [shorter, penalty] if early and not memorised else [penalty, shorter]
     return [one for one in [*ordered, _smaller(recipe)] if one is not None]
 
 
-def _penalty(recipe: Recipe) -> Remedy | None:
-    """The first that fits the target and is not there yet.
+def _penalty(facts: Facts, recipe: Recipe) -> Remedy | None:
+    """The first that fits the target and what was seen, and is not there yet.
 
-    R-Drop compares forwards that differ, KLToBase needs a base that can do the task, Mixout no more than linear
-    weights of the base; L2-SP fits whatever trains.
+    Smoothed labels first where only confidence is lost; KLToBase needs a base that can do the task; R-Drop compares
+    forwards that differ, so that there has to be dropout; Mixout wants trained linear weights; L2-SP fits whatever
+    trains and does little in a short run.
     """
     is_text = recipe.target in ("CausalLM", "Seq2SeqLM")
+    labels = recipe.target in ("SequenceClassifier", "TokenClassifier", "MultiLabelClassifier", "MultipleChoice")
+    confident = facts.accuracy is not None and facts.accuracy.interval()[1] >= 0
+    drops = bool(recipe.dropout) or recipe.target not in ("", "CausalLM")  # decoders mostly come without dropout
     offers = [
-        ("L2SP", "weight", "0.01", "hold the weights near the base's", True),
-        ("KLToBase", "weight", "0.1", "hold the predictions near the base's", is_text),
-        ("RDrop", "weight", "1.0", "make two dropout masks agree", _drops(recipe)),
-        ("Mixout", "p", "0.5", "mix the base's weights in", recipe.adapter in ("Full", "LoraConfig")),
-        ("LabelSmoothing", "epsilon", "0.1", "soften the targets", recipe.target == "SequenceClassifier"),
+        ("LabelSmoothing", "epsilon=0.1", "softer targets", labels and confident),
+        ("KLToBase", "weight=0.1", "predictions held near the base's", is_text),
+        ("RDrop", "weight=1.0", "two dropout masks that have to agree", drops),
+        ("Mixout", "p=0.5", "the base's weights mixed in", recipe.adapter == "Full"),
+        ("L2SP", "weight=0.1", "weights held near the base's", True),
+        ("LabelSmoothing", "epsilon=0.1", "softer targets", labels),
     ]
-    for name, key, value, purpose, fits in offers:
+    for name, setting, what, fits in offers:
         if fits and name not in recipe.regularizers:
-            override = f"--model.regularizers+={METHODS}.{name} --model.regularizers.{key}={value}"
-            return Remedy(f"{purpose} ({name})", override)
+            override = f"--model.regularizers+={METHODS}.{name} --model.regularizers.{setting}"
+            return Remedy(f"{what} ({name})", override)
     return None
-
-
-def _drops(recipe: Recipe) -> bool:
-    encoder = recipe.target not in ("", "CausalLM")  # decoders mostly come without dropout
-    return encoder or bool(recipe.dropout)
 
 
 def _shorter(facts: Facts, recipe: Recipe) -> Remedy | None:
@@ -70,6 +70,8 @@ def _shorter(facts: Facts, recipe: Recipe) -> Remedy | None:
 
 
 def _smaller(recipe: Recipe) -> Remedy | None:
+    if recipe.dropout == 0.0:
+        return Remedy("dropout in the adapter", "--model.adapter.init_args.lora_dropout=0.1")
     if recipe.rank is not None and recipe.rank > 1:
         rank = max(1, recipe.rank // 4)
         return Remedy(f"a smaller adapter (rank {rank})", f"--model.adapter.init_args.r={rank}")
