@@ -6,6 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from .best_checkpoint import BestCheckpoint
+from .documents import with_documents
 from .evaluation import untouched_base
 from .measure import measures_of
 from .results import Results
@@ -34,7 +35,7 @@ class FinalEvaluation(Callback):
             self.best.finish(trainer, pl_module)
         rank_zero_info("Evaluating the best weights ...")
         for split, evaluation in evaluate_split(pl_module, "validation", trainer).items():
-            self.results.add_after(split, evaluation)
+            self.results.add_after(split, with_documents(evaluation, split, trainer))
         for measure in measures_of(trainer):
             measure.measure_best(trainer, pl_module)
         if self.evaluate_test:
@@ -52,6 +53,6 @@ class FinalEvaluation(Callback):
                     results.add_before(split, name, evaluation)
         found = evaluate_split(module, "test", trainer)
         for split, evaluation in found.items():
-            results.add_after(split, evaluation)
+            results.add_after(split, with_documents(evaluation, split, trainer))
         for logger in trainer.loggers:
             logger.log_metrics(logged(found), step=trainer.global_step)

@@ -45,7 +45,7 @@ class Comparison:
         found = [scores(self.runs, self.split)] if self.split else []
         found += [verdict_and_cost(self.runs), settings(self.runs), pairing_sheet(self.runs, self.pairings)]
         if self.split:
-            found.append(same_rows(self.runs, self.rows, self.split))
+            found.append(same_rows(self.runs, self.rows))
         return [sheet for sheet in found if sheet.rows or sheet.notes]
 
     def as_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def paired_differences(run: ComparedRun, other: ComparedRun, split: str) -> list
     tables = [columns_of(each, split) for each in (run, other)]
     for each, table in zip((run, other), tables, strict=True):
         if table is None:
-            return f"{each.letter} has no per-example file of this split"
+            return f"{'there is' if each is run else f'{each.letter} has'} no per-example file of the {split} split"
     first, second = (table for table in tables if table is not None)
     if not np.array_equal(first["sample_id"], second["sample_id"]):
         return "the files hold other rows"

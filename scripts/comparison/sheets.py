@@ -152,7 +152,7 @@ def apart(cells: list[str]) -> list[str]:
     return [cell if len(cell) <= LONGEST else f"…{cell[max(same - 4, 0) :][: LONGEST - 2]}…" for cell in cells]
 
 
-def same_rows(runs: Sequence[ComparedRun], found: dict[str, list[PairedDifference] | str], split: str) -> Sheet:
+def same_rows(runs: Sequence[ComparedRun], found: dict[str, list[PairedDifference] | str]) -> Sheet:
     """Differences to the first run with their intervals; the sign says which way."""
     by_letter = {
         letter: {each.metric: each for each in differences}
@@ -166,7 +166,7 @@ def same_rows(runs: Sequence[ComparedRun], found: dict[str, list[PairedDifferenc
         pairs = [by_letter.get(letter, {}).get(name) for letter in letters]
         rows.append(Row(titled(name), [NONE if pair is None else interval(pair) for pair in pairs]))
     notes = [f"{letter}: {reason}." for letter, reason in found.items() if isinstance(reason, str)]
-    return Sheet(f"less {runs[0].letter} on the same {split} rows, 95 % interval", letters, rows, notes)
+    return Sheet(f"difference to {runs[0].letter} on the same rows, 95 %", letters, rows, notes)
 
 
 def interval(pair: PairedDifference) -> str:

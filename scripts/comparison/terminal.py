@@ -46,8 +46,8 @@ def legend(runs: Sequence[ComparedRun]) -> Table:
     for run in runs:
         record = run.record
         about = "" if record is None else f"{short_base(record.base)}, {record.started[:16].replace('T', ' ')} UTC"
-        status = "" if run.state == "finished" else f"{printable(run.state)}; "
-        said = Text.assemble((status, "bold yellow"), printable(about))
+        status = "" if run.state == "finished" else printable(run.state)
+        said = Text.assemble((status, "bold yellow"), "; " if status and about else "", printable(about))
         grid.add_row(f"  {run.letter}", Text(printable(str(run.directory))), said)
     return grid
 

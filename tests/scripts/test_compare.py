@@ -275,7 +275,7 @@ def test_without_files_beside_the_record(two, capsys) -> None:
     (two[1] / "config.yaml").unlink()
     (two[1] / "predictions" / "validation-after.parquet").unlink()
     text = printed(capsys, *two)
-    assert "B: there is no config.yaml." in text and "B has no per-example file of this split" in text
+    assert "B: there is no config.yaml." in text and "B: there is no per-example file of the validation split." in text
 
 
 def test_it_needs_no_torch(two) -> None:
