@@ -1,10 +1,21 @@
 """Which validation metric picks the weights, and whether more of it is better."""
 
+from typing import Protocol, runtime_checkable
+
 from lightning.pytorch import LightningModule
 
 from ..contracts.errors import UserError
 from ..contracts.metrics import MODES, Mode
-from .evaluation import finetuner
+from .evaluation import callbacks_of, finetuner
+
+
+@runtime_checkable
+class Directed(Protocol):
+    """A callback that adds validation metrics."""
+
+    def directions(self) -> dict[str, Mode]:
+        """Of its metrics that may pick the weights which way is better, whatever stage the trainer is in."""
+        ...
 
 
 def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
@@ -20,6 +31,9 @@ def monitored(monitor: str | None, module: LightningModule) -> tuple[str, Mode]:
     """
     name, mode = finetuner(module).primary
     known: dict[str, Mode] = {**MODES, name: mode}
+    for callback in callbacks_of(module.trainer):
+        if isinstance(callback, Directed):
+            known |= callback.directions()
     if monitor is None:
         return f"val/{name}", mode
     stage, _, key = monitor.partition("/")
