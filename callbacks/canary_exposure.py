@@ -6,6 +6,7 @@ import numpy as np
 from lightning.pytorch import LightningModule, Trainer
 
 from ..contracts.errors import UserError
+from ..contracts.verdict import Evidence
 from ..data.canaries import Canaries, Canary
 from ..data.rejections import BadRow
 from ..data.sampler import FixedBatchSampler
@@ -16,6 +17,9 @@ from ..models.generative import Generative
 from .evaluation import data_of, example_columns, trial_batches
 from .exposure import BY_CHANCE, Exposure, chance, exposure
 from .measure import Measure, missing
+
+SIGNIFICANT = 0.01
+"""Probability by chance below which the canaries are said to be memorized."""
 
 
 class CanaryExposure(Measure):
@@ -48,6 +52,7 @@ class CanaryExposure(Measure):
         self.canaries: list[Canary] = []
         self.base: list[float] = []
         self.best: list[Exposure] = []
+        self.newest: list[Exposure] = []
         self.compared = 0
         self._rows: tuple[TokenDataset, np.ndarray, list[int]] | None = None
 
@@ -63,7 +68,8 @@ class CanaryExposure(Measure):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self.at_validations or trainer.state.fn != "fit" or trainer.sanity_checking or trial_batches(trainer):
             return
-        bits = [each.bits for each in self.measure(trainer, pl_module)]
+        self.newest = self.measure(trainer, pl_module)
+        bits = [each.bits for each in self.newest]
         pl_module.log_dict(self._logged(bits), rank_zero_only=False, batch_size=1)
 
     def measure_base(self, trainer: Trainer, module: LightningModule) -> None:
@@ -75,7 +81,7 @@ class CanaryExposure(Measure):
 
     def measure_best(self, trainer: Trainer, module: LightningModule) -> None:
         if not trial_batches(trainer):
-            self.best = self.measure(trainer, module)
+            self.best = self.newest = self.measure(trainer, module)
 
     def measure(self, trainer: Trainer, module: LightningModule) -> list[Exposure]:
         """Of each canary, with the weights as they are; the same on every rank."""
@@ -92,6 +98,15 @@ class CanaryExposure(Measure):
         exhaustive = source.secrets - len(source.canaries) <= self.references
         parts = np.split(by_row, np.cumsum(sizes)[:-1])
         return [exposure(own[0], own[1:], source.secrets, exhaustive) for own in parts]
+
+    def evidence(self) -> list[Evidence]:
+        if not self.newest:
+            return []
+        bits = [each.bits for each in self.newest]
+        mean, most, p = float(np.mean(bits)), np.log2(self.compared + 1), chance(bits)
+        seen = "the canaries are memorized" if p < SIGNIFICANT else "no sign that a canary is memorized"
+        says = f"{seen}: {mean:.1f} bits of at most {most:.1f}, {BY_CHANCE:.1f} by chance (p = {p:.1g})"
+        return [Evidence("canary exposure", mean, None, None, says)]
 
     def findings(self) -> dict[str, Any]:
         if not self.best:

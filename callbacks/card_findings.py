@@ -27,6 +27,7 @@ def findings(record: Record) -> Table:
         "learning": _learning,
         "movement": _movement,
         "writing": _writing,
+        "canaries": _canaries,
     }
     for name, line in lines.items():
         if text := line(record):
@@ -132,6 +133,16 @@ def _writing(record: Record) -> str | None:
             was = f"{format(before[key], shape)} → " if key in before else ""
             parts.append(f"{was}{format(result.after[key], shape)} {name}")
     return "; ".join(parts)
+
+
+def _canaries(record: Record) -> str | None:
+    """Exposure of the canaries before and after training."""
+    found = record.findings.get("canary_exposure")
+    if found is None or "missing" in found:
+        return _missing(found)
+    before = f"{found['base']['exposure']:.1f} → " if "exposure" in found["base"] else ""
+    chance = f"{found['by_chance']:.2f} by chance, p = {found['best']['probability_by_chance']:.1g}"
+    return f"exposure {before}{found['best']['exposure']:.1f} bits of at most {found['most']:.1f} ({chance})"
 
 
 def _missing(found: Finding | None) -> str | None:

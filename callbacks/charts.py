@@ -60,6 +60,9 @@ def _fit(watched: Watched) -> dict[str, list[str]]:
         "calibration": ["^val/ece$", "^calibration/(confidence_minus_accuracy|ece_.+)$"]
         if "ece" in watched.metrics
         else [],
+        "memorization: exposure of canaries (1.44 bits by chance)": ["^canary/exposure"]
+        if "CanaryExposure" in watched.callbacks
+        else [],
         "movement of the weights": ["^movement/.+"] if "Movement" in watched.callbacks else [],
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..contracts.verdict import Verdict
+from ..contracts.verdict import Evidence, Verdict
 from .evaluation import callbacks_of
 
 
@@ -27,6 +27,10 @@ class Measure(Callback, ABC):
 
     def measure_best(self, trainer: Trainer, module: LightningModule) -> None:
         """The module has its best weights."""
+
+    def evidence(self) -> list[Evidence]:
+        """What its newest measurement adds to a verdict on the fit, for a reader: it changes no label."""
+        return []
 
     @abstractmethod
     def findings(self) -> dict[str, Any]:

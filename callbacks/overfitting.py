@@ -15,7 +15,7 @@ from .evaluation import callbacks_of, finetuner, trial_batches
 from .evidence.judge import judge
 from .evidence.recipe import Recipe
 from .evidence.settings import Metric, Reference, Settings
-from .measure import Measure
+from .measure import Measure, measures_of
 from .probes import probes_of
 from .run_record import RunRecord
 
@@ -120,6 +120,9 @@ class Overfitting(Measure):
     def _judge(self, trainer: Trainer, module: LightningModule, finished: bool) -> None:
         before = "undecided" if self.verdict is None else self.verdict.label
         verdict = self._found(trainer, module, finished) if trainer.is_global_zero else None
+        if verdict is not None:
+            added = [evidence for measure in measures_of(trainer) for evidence in measure.evidence()]
+            verdict = replace(verdict, evidence=[*verdict.evidence, *added])
         self.verdict = trainer.strategy.broadcast(verdict)
         if verdict is None:
             return

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from finelab.callbacks import Baseline, CanaryExposure, FinalEvaluation
+from finelab.callbacks import Baseline, CanaryExposure, FinalEvaluation, Overfitting, Probes
 from finelab.callbacks.exposure import BY_CHANCE
 from finelab.contracts.errors import UserError
 from finelab.data import Canaries, Documents, PromptResponse, TextDataModule
@@ -56,7 +56,8 @@ def test_the_rank_is_that_of_the_loss_of_whole_rows_among_all_secrets(canaries, 
 def test_it_rises_with_training_and_is_kept(kind, canaries, language_model, fit, tmp_path):
     data = canaries() if kind == "documents" else canaries(PromptResponse(), PROMPTED)
     measure, logger = CanaryExposure(references=98), TensorBoardLogger(str(tmp_path / "events"))
-    watched = [Baseline(), measure, FinalEvaluation()]
+    judge = Overfitting()
+    watched = [Probes(), measure, judge, Baseline(), FinalEvaluation()]
     fit(language_model(rate=1e-2), data, watched, max_epochs=30, check_val_every_n_epoch=10, logger=logger)
     finding = json.loads(json.dumps(measure.findings()))
     most = math.log2(99)
@@ -65,6 +66,10 @@ def test_it_rises_with_training_and_is_kept(kind, canaries, language_model, fit,
     assert finding["best"]["exposure_x8"] == pytest.approx(most), "the likeliest of all"
     assert finding["best"]["probability_by_chance"] < 0.01
     assert [own["repeats"] for own in finding["canaries"]] == [1, 8]
+    assert judge.verdict is not None
+    said = judge.verdict.evidence[-1]
+    assert said.name == "canary exposure" and said.value == pytest.approx(finding["best"]["exposure"])
+    assert "the canaries are memorized" in said.says and "6.6, 1.4 by chance" in said.says
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir).Reload()
     curve = [event.value for event in events.Scalars("canary/exposure_x8")]

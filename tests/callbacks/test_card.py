@@ -283,6 +283,16 @@ def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
     assert "writing 60.0 → 23.4 tokens an answer; 98% ended by themselves" in text
 
 
+def test_canaries_are_a_line(run) -> None:
+    found = {"base": {"exposure": 1.35}, "best": {"exposure": 5.03, "probability_by_chance": 1.6e-8}}
+    found |= {"most": 8.0, "by_chance": 1.4427}
+    text = " ".join(as_text(card(a_record(findings={"canary_exposure": found}), run)).split())
+    assert "canaries exposure 1.4 → 5.0 bits of at most 8.0 (1.44 by chance, p = 2e-08)" in text
+    found["base"] = {"missing": "the base was not measured"}
+    text = " ".join(as_text(card(a_record(findings={"canary_exposure": found}), run)).split())
+    assert "canaries exposure 5.0 bits" in text
+
+
 def test_what_could_not_be_measured_says_why(run) -> None:
     gone = {"missing": "the adapter has rewritten its base"}
     kl = {"kl_base_tuned": gone, "kl_tuned_base": gone}

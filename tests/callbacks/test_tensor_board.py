@@ -26,6 +26,8 @@ def test_only_charts_that_this_run_fills() -> None:
         Watched([*CLASSES, "bits_per_char", "rouge_l"], EVERY, gap=True, regularized=True, mixed=True, clips=True)
     )
     assert set(bare) - {"gradient norm"} < set(every) and len(every) == len(set(every)) > 18
+    canaries = [title for title in titles(Watched(["nll"], frozenset({"CanaryExposure"}))) if "canaries" in title]
+    assert len(canaries) == 1 and canaries[0] not in bare
     assert not any("gap with" in title for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
     assert any(title.startswith("gap:") for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
 
