@@ -2,6 +2,7 @@
 
 import io
 import re
+from functools import partial
 
 import lightning as L
 import pytest
@@ -13,6 +14,8 @@ from finelab.callbacks.overfitting import logged
 from finelab.callbacks.results import Results
 from finelab.contracts.errors import UserError
 from finelab.contracts.verdict import Evidence, Verdict
+
+from .ranks import AS_RANKS, in_two_ranks
 
 
 def memorising(classifier):
@@ -175,3 +178,25 @@ def test_what_is_logged() -> None:
         "verdict/membership_auc": 0.7,
         "verdict/gap_growth": 0.05,
     }
+
+
+class Noted(L.Callback):
+    """Each rank leaves what it thinks."""
+
+    def __init__(self, folder, watch: Overfitting) -> None:
+        self.folder, self.watch = folder, watch
+
+    def on_fit_end(self, trainer, pl_module) -> None:
+        assert self.watch.verdict is not None
+        said = f"{trainer.global_step} {self.watch.verdict.sentence}"
+        (self.folder / f"rank-{trainer.global_rank}").write_text(said)
+
+
+def test_two_ranks_stop_together(fit, classifier, data, scripted, tmp_path) -> None:
+    """The first one judges; it alone would leave the other waiting for ever."""
+    scripted("healthy", "overfitting")
+    watch = Overfitting("stop")
+    callbacks = [Probes(), watch, Noted(tmp_path, watch)]
+    in_two_ranks(partial(fit, classifier(), data(batch_size=2), callbacks, max_epochs=4, **AS_RANKS))
+    said = [(tmp_path / f"rank-{rank}").read_text() for rank in (0, 1)]
+    assert said == ["12 Overfitting at last."] * 2
