@@ -33,6 +33,9 @@ LABELS: dict[Finding, Label] = {
 }
 """All other findings are undecided."""
 
+NOTHING = 0.05
+"""A gain that is surely below this share of the loss is none."""
+
 
 def judge(series: ProbeSeries, settings: Settings | None = None, reference: Reference | None = None) -> Verdict:
     """Healthy, overfitting, underfitting or undecided, with what says so.
@@ -106,16 +109,16 @@ def short_of(facts: Facts, settings: Settings) -> Finding | None:
         return None
     if stays_with_train(facts, alpha):
         return "not carried over"
-    return "nothing learned" if -over.interval(1 - 2 * alpha)[0] <= settings.of_loss * facts.loss else "gain unclear"
+    return "nothing learned" if -over.interval(1 - 2 * alpha)[0] <= NOTHING * facts.loss else "gain unclear"
 
 
 def promises_more(facts: Facts, settings: Settings) -> bool:
     """Both losses still fall, and as much training again promises enough to matter."""
     ahead = facts.progress
-    if ahead is None or not ahead.still_falls(settings.alpha) or ahead.promised < facts.worth / 2:
+    if ahead is None or not ahead.still_falls(settings.alpha):
         return False
-    of_loss = ahead.promised / facts.loss
-    return of_loss >= settings.much or (of_loss >= settings.of_loss and ahead.share >= settings.share)
+    of_loss = ahead.promised / max(facts.loss, ahead.promised)  # no loss falls below 0
+    return (ahead.share * of_loss) ** 0.5 >= settings.promise
 
 
 def stays_with_train(facts: Facts, alpha: float) -> bool:

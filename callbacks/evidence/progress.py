@@ -35,8 +35,8 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Of the gain so far."""
-        return self.promised / self.gain if self.gain > 0 else float("inf")
+        """Of the gain so far, at most all of it."""
+        return min(1.0, self.promised / self.gain) if self.gain > 0 else 1.0
 
     def still_falls(self, alpha: float) -> bool:
         """Validation and training rows both, and validation at least ``CARRIED`` times as fast as training rows."""

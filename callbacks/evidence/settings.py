@@ -31,10 +31,9 @@ class Settings:
         alpha: error of the test for overfitting, one-sided: false alarms at the end of a run, and as many during it.
         metric: ``nll``, or ``accuracy`` (its error rate).
         finished: whether training has ended; before, no run is called underfitting.
-        share: part of the gain so far that as much training again has to promise before a run underfits, which has to
-            be ``of_loss`` of the loss as well.
-        of_loss: see ``share``.
-        much: part of the loss that is enough by itself.
+        promise: what as much training again has to promise before a run underfits: the geometric mean of its shares of
+            the loss and of the gain so far. A loss with much entropy of its own falls little, and a loss that has come
+            a long way gains little, so that neither share will do by itself.
         kept: step of the weights that are kept; None where none are known.
         recipe: the configuration in use, which remedies start from.
     """
@@ -42,8 +41,6 @@ class Settings:
     alpha: float = 0.05
     metric: Metric = "nll"
     finished: bool = True
-    share: float = 0.10
-    of_loss: float = 0.05
-    much: float = 0.3
+    promise: float = 0.075
     kept: int | None = None
     recipe: Recipe = field(default_factory=Recipe)

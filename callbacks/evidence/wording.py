@@ -50,10 +50,12 @@ def _underfitting(facts: Facts, settings: Settings, reference: Reference | None)
     assert ahead is not None
     rows = "training and validation loss both" if ahead.train is not None else "validation loss"
     verb = "fall" if ahead.train is not None else "falls"
+    so_far = (
+        f"{ahead.share:.0%} of the {ahead.gain:.3f} gained so far" if ahead.gain > 0 else "and nothing is gained yet"
+    )
     return (
         f"Underfitting: {rows} still {verb} at the end. As much training again promises up to "
-        f"{_ranged(-ahead.validation, '.3f')} {UNITS[settings.metric]}, {ahead.share:.0%} of the {ahead.gain:.3f} "
-        "gained so far."
+        f"{_ranged(-ahead.validation, '.3f')} {UNITS[settings.metric]}, {so_far}."
     )
 
 

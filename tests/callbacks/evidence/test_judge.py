@@ -170,3 +170,11 @@ def test_one_judgement_is_quick(series) -> None:
     start = time.perf_counter()
     judge(curve)
     assert time.perf_counter() - start < 0.5
+
+
+def test_nothing_left_to_lose(series) -> None:
+    """An error rate that reaches zero is no division by it."""
+    curve = series(FALL, FALL)
+    right = np.repeat(np.linspace(0.5, 1, 20)[:, None] ** 0.1, 200, 1)
+    done = replace(curve, a=replace(curve.a, right=right), b=replace(curve.b, right=right))
+    assert judge(done, Settings(metric="accuracy")).label in ("healthy", "underfitting")
