@@ -131,7 +131,8 @@ class Answers:
         return whole
 
     def summary(self) -> dict[str, Any]:
-        confidence, right, nll, score, rows = np.concatenate([np.zeros((5, 0)), *self.parts], 1)
+        columns = np.concatenate([np.zeros((5, 0)), *self.parts], 1)
+        confidence, right, nll, score, rows = columns[:, columns[-1].argsort(kind="stable")]  # however many ranks
         if not len(right):
             return missing("the second half of validation has no rows")
         if not np.isfinite(confidence).all():

@@ -7,7 +7,9 @@ import lightning as L
 import pyarrow.parquet
 import pytest
 import torch
+from torchmetrics.classification import MulticlassAUROC
 
+from finelab.callbacks import ExtraMetrics
 from finelab.callbacks.standard import standard_callbacks, state_io
 from finelab.contracts.record import read_record
 from finelab.contracts.state_folder import latest_state, verify
@@ -21,7 +23,8 @@ def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
         run = run_of(f"ranks-{ranks}", evaluate_test=True)
         # Row i goes to rank i mod 2, so that both runs train on the same four rows a step.
         source = data(may_read_test=True, batch_size=4 // ranks)
-        train = partial(fit, classifier(rate=1e-6), source, standard_callbacks(run))
+        own = [ExtraMetrics({"auroc": MulticlassAUROC(2)})]
+        train = partial(fit, classifier(rate=1e-6), source, standard_callbacks(run, own))
         train() if ranks == 1 else in_two_ranks(partial(train, **AS_RANKS))
         records.append(read_record(run.directory))
         for split, rows in (("validation", 10), ("test", 9)):
@@ -38,6 +41,15 @@ def test_two_processes_watch_as_one(fit, classifier, data, run_of) -> None:
         for reference, metrics in one.metrics[split].before.items():
             assert two.metrics[split].before[reference] == pytest.approx(metrics, rel=1e-5)
         assert two.metrics[split].after == pytest.approx(one.metrics[split].after, rel=1e-4)
+        assert "auroc" in one.metrics[split].after
+        assert two.metrics[split].missing == one.metrics[split].missing
+        for name in ("confusion_matrix", "per_class"):
+            assert two.metrics[split].tables[name] == one.metrics[split].tables[name]
+    first, second = one.findings["calibration"], two.findings["calibration"]
+    assert second["rows"] == first["rows"]
+    assert second["temperature"] == first["temperature"], "this head has learnt nothing, so that there is none"
+    first["before"].pop("reliability"), second["before"].pop("reliability")
+    assert second["before"] == pytest.approx(first["before"], rel=1e-3)
 
 
 class OnTheSecondRank(L.Callback):
