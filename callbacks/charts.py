@@ -28,11 +28,14 @@ class Watched:
 
 def layout(watched: Watched) -> dict[str, Charts]:
     """Category -> title -> chart, without charts that would stay empty."""
-    return {
-        "1 fit": _of_kind(_probes(watched)) | _band(watched) | _of_kind(_fit(watched)),
-        "2 validation": _of_kind(_validation(watched)),
-        "3 training": _of_kind(_training(watched)),
+    # TensorBoard shows the margin charts of a category behind all others.
+    categories = {
+        "1 loss on probes and gap": _of_kind(_probes(watched)) | _band(watched),
+        "2 verdict": _of_kind(_fit(watched)),
+        "3 validation": _of_kind(_validation(watched)),
+        "4 training": _of_kind(_training(watched)),
     }
+    return {category: charts for category, charts in categories.items() if charts}
 
 
 def _probes(watched: Watched) -> dict[str, list[str]]:

@@ -33,9 +33,12 @@ def test_only_charts_that_this_run_fills() -> None:
 
 
 def test_the_band_is_of_tags_and_the_lines_of_patterns() -> None:
-    charts = layout(Watched(CLASSES, EVERY, gap=True))["1 fit"]
-    assert charts["gap with its band"] == ["Margin", ["gap/value", "gap/low", "gap/high"]]
-    patterns = charts["learning (gain in accuracy) and forgetting"][1]
+    categories = layout(Watched(CLASSES, EVERY, gap=True))
+    assert categories["1 loss on probes and gap"]["gap with its band"] == [
+        "Margin",
+        ["gap/value", "gap/low", "gap/high"],
+    ]
+    patterns = categories["2 verdict"]["learning (gain in accuracy) and forgetting"][1]
     fitting = ["delta/val/accuracy", "forgetting/general_nll", "forgetting/kl_base_tuned", "forgetting/feature_drift"]
     assert all(any(re.fullmatch(pattern, tag) for pattern in patterns) for tag in fitting)
     assert not any(re.fullmatch(pattern, "delta/val/wiki/accuracy") for pattern in patterns)
