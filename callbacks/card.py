@@ -14,7 +14,6 @@ from ..contracts.run import Run
 from .advice import advice
 from .card_commands import commands
 from .card_facts import facts
-from .card_findings import findings
 from .card_scores import scores, sets
 from .card_verdict import verdict_panel
 from .evaluation import trial_batches
@@ -72,7 +71,6 @@ def card(record: Record, run: Run, width: int = WIDTH) -> Group:
         *sets(record),
         *([verdict_panel(record.verdict, EVIDENCE), Text("")] if record.verdict is not None else []),
         Padding(facts(record), (0, 2)),
-        Padding(findings(record), (0, 2)),
         *commands(run),
         *_next_steps(record, run),
         Rule(style="cyan"),

@@ -10,6 +10,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from ..contracts.run import Run
+from .card_facts import NAMES
 
 
 def commands(run: Run) -> list[RenderableType]:
@@ -23,7 +24,11 @@ def commands(run: Run) -> list[RenderableType]:
     # Never broken by us: a command that the terminal wraps can still be copied in one piece.
     return [
         Text.assemble(
-            "  ", (f"{name:9}", "dim"), (command, "" if name == "run" else "cyan"), no_wrap=True, overflow="ignore"
+            "  ",
+            (f"{name:{NAMES + 2}}", "dim"),
+            (command, "" if name == "run" else "cyan"),
+            no_wrap=True,
+            overflow="ignore",
         )
         for name, command in commands.items()
     ]

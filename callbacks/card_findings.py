@@ -6,9 +6,6 @@ A finding is JSON; where it is ``{"missing": reason}`` the line is a dash with t
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from ..contracts.metrics import TITLES, strongest_reference
 from ..contracts.record import Record
 from .advice import shown_split
@@ -16,11 +13,8 @@ from .advice import shown_split
 Finding = Mapping[str, Any]
 
 
-def findings(record: Record) -> Table:
-    """A line for each measure of the run; nothing for those that it has not got."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column()
+def findings(record: Record) -> list[tuple[str, str]]:
+    """Name and text of a line for each measure of the run; nothing for those that it has not got."""
     lines: dict[str, Callable[[Record], str | None]] = {
         "calibration": _calibration,
         "forgetting": _forgetting,
@@ -29,10 +23,7 @@ def findings(record: Record) -> Table:
         "writing": _writing,
         "canaries": _canaries,
     }
-    for name, line in lines.items():
-        if text := line(record):
-            grid.add_row(name, Text(text))
-    return grid
+    return [(name, text) for name, line in lines.items() if (text := line(record))]
 
 
 def _calibration(record: Record) -> str | None:

@@ -85,7 +85,7 @@ def sets(record: Record) -> Iterable[RenderableType]:
         for heading in (f"{TITLES.get(name, name)} before", "tuned", "change"):
             table.add_column(heading, justify="right")
     for name, part in found.items():
-        cells: list[str | Text] = [name, f"{part.rows:,}"]
+        cells: list[str | Text] = [Text(name), f"{part.rows:,}"]
         reference = strongest_reference(part.before)
         changes = differences(part, reference, names) if reference else [Text("–")] * len(names)
         for metric, change in zip(names, changes, strict=True):
