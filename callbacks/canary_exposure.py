@@ -34,6 +34,9 @@ class CanaryExposure(Measure):
     ``canary/exposure`` is the mean over all canaries, ``canary/exposure_x16`` over those inserted 16 times. The finding
     has both for the base and for the best weights, each canary, and the probability of so much exposure by chance.
 
+    Measured with stories260K on five tales: 1.4 bits before training, 5.0 after the 4 epochs that validation picks, the
+    most that 255 references show (8.0) from epoch 12 on; LoRA of rank 4 had 6.2 there (``benchmarks/canaries.py``).
+
     Costs one forward of (M + 1) short rows for each canary at every evaluation, by every rank, and no memory beyond a
     batch. Says nothing where the base has seen the canaries before: their digits are random.
 

@@ -1,4 +1,4 @@
-"""The benchmarks against other trainers run: both sides learn the same rows, and the results are whole."""
+"""The benchmarks run: both sides do the same, and the results are whole."""
 
 import importlib.util
 import json
@@ -39,6 +39,29 @@ def test_results_have_the_sides_of_their_benchmark(file):
     content = json.loads(file.read_text())
     sides = set(BENCHMARKS[file.stem.removeprefix("peers-")].sides)
     assert set(content["medians"]) == set(content["measurements"]) == sides
+
+
+def test_generation_in_batches_wrote_the_same_texts_at_least_twice_as_fast():
+    content = json.loads((SCRIPT.parent / "results" / "generation.json").read_text())
+    for name, own in content["settings"].items():
+        assert own["same_texts"] == f"{own['questions']} of {own['questions']}", name
+        for clock, ratios in own["ratios"].items():
+            medians = own["medians"][clock]
+            assert ratios == {side: pytest.approx(medians["one by one"] / medians[side]) for side in ratios}
+            assert min(ratios.values()) >= 2, (name, clock)
+
+
+@pytest.mark.slow
+def test_generation_in_batches_and_one_by_one_are_timed(tmp_path, shared_data, shared_model, monkeypatch):
+    assert shared_data("grimm_tales")
+    monkeypatch.setenv("FINELAB_SHARED", str(shared_model("stories260K").parent.parent))
+    file = tmp_path / "generation.json"
+    options = ["--settings", "stories-tales", "--rows", "4", "--rounds", "1", "--output", str(file)]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT.parent / "generation.py"), *options], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(file.read_text())["settings"]["stories-tales"]["same_texts"] == "4 of 4"
 
 
 @pytest.mark.slow
