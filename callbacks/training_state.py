@@ -129,7 +129,8 @@ class TrainingState(Callback):
         It is gone through inside an accumulation window, where the run ends after it, and where averaged weights stand
         in the place of those that train: none of these can be said by a state.
         """
-        if trainer.fit_loop._should_accumulate() or trainer.should_stop or self._swapped:
+        is_last = trainer.should_stop or 0 < trainer.max_steps <= trainer.global_step
+        if trainer.fit_loop._should_accumulate() or is_last or self._swapped:
             return False
         self.save(trainer, pending)
         return True

@@ -77,6 +77,15 @@ def test_a_stop_changes_nothing(adapter, stops, tmp_path) -> None:
         compare(expected, case.stopped(name.replace(" ", "-"), STOPS[name]()))
 
 
+@pytest.mark.slow
+def test_a_stop_in_the_last_validation_of_max_steps_loses_no_entry(tmp_path) -> None:
+    """A state before it would be of a run that is done: nothing would begin that validation anew."""
+    case = case_of(tmp_path, "LoRA", max_steps=4, val_check_interval=6)
+    expected = case.straight()
+    assert [entry["step"] for entry in expected.record["findings"]["forgetting"]["course"]][-1] == 4
+    compare(expected, case.stopped("stopped", Stop("on_validation_batch_start", 3)))
+
+
 @pytest.mark.parametrize("kind", ["classes", "text"])
 def test_two_ranks_find_what_one_finds(kind, classifier, language_model, data, fit, tmp_path) -> None:
     def train(batch_size: int, name: str, **options) -> None:

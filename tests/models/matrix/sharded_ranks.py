@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from finelab.callbacks.best_checkpoint import BestCheckpoint
+from finelab.callbacks.forgetting import Forgetting
+from finelab.callbacks.movement import Movement
 from finelab.callbacks.order_digest import OrderDigest
 from finelab.contracts.errors import UserError
 from finelab.models import CausalLM, SequenceClassifier
@@ -78,7 +80,7 @@ def train(case: str, files: dict[str, str], folder: Path, batch_size: int, **opt
     module, order, logged, best = make(), OrderDigest(), Logged(), BestCheckpoint(folder)
     fixed = {"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     fixed |= {"use_distributed_sampler": False, "max_epochs": 2, "num_sanity_val_steps": 0}
-    callbacks = [order, logged, best]
+    callbacks = [Movement(), Forgetting(rows=3, final_rows=5), order, logged, best]
     trainer = L.Trainer(**fixed | settings | options, accumulate_grad_batches=2, callbacks=callbacks)
     task = "class" if case.endswith("head") else "lm"
     own = data(files, task, batch_size=batch_size)
