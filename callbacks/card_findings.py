@@ -80,15 +80,15 @@ def _number(name: str, value: Any) -> str:
 
 
 def _learning(record: Record) -> str | None:
-    """What was gained where something was forgotten, at the validation of the kept weights."""
-    course = record.findings.get("forgetting", {}).get("course", [])
-    kept = [entry for entry in course if record.best is not None and entry.get("step") == record.best.step]
-    if not kept or "learning" not in kept[0] or record.best is None:
+    """What was gained where something was forgotten, at the last validation up to the kept weights."""
+    course, best = record.findings.get("forgetting", {}).get("course", []), record.best
+    upto = [entry for entry in course if best is not None and entry["step"] <= best.step and "learning" in entry]
+    if not upto or best is None:
         return None
-    entry, name = kept[0], record.best.monitor.rpartition("/")[2]
+    entry, name = upto[-1], best.monitor.rpartition("/")[2]
     lost = {"forgetting": "nats/token on GENERAL", "kl_base_tuned": "nats/token of KL", "feature_drift": "of drift"}
     cost = next((f" for {entry[key]:+.3f} {unit}" for key, unit in lost.items() if key in entry), "")
-    return f"{TITLES.get(name, name)} better by {entry['learning']:+.3f}{cost} (step {record.best.step:,})"
+    return f"{TITLES.get(name, name)} better by {entry['learning']:.3f}{cost} (step {entry['step']:,.0f})"
 
 
 def _movement(record: Record) -> str | None:

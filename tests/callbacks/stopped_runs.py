@@ -329,7 +329,8 @@ def differ(expected: Any, found: Any, where: str) -> None:
         for key in expected:
             differ(expected[key], found[key], f"{where}.{key}")
     else:
-        assert expected == found, f"{where}: {expected} and {found}"
+        both_undefined = expected != expected and found != found
+        assert expected == found or both_undefined, f"{where}: {expected} and {found}"
 
 
 def compare(expected: Outcome, found: Outcome) -> None:

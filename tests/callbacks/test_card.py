@@ -278,7 +278,7 @@ def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
         "forgetting GENERAL 2.310 → 2.452, +0.142 [+0.120, +0.164] nats/token; KL(base‖tuned) 0.120, KL(tuned‖base)"
         in text
     )
-    assert "learning accuracy better by +0.070 for +0.142 nats/token on GENERAL (step 434)" in text
+    assert "learning accuracy better by 0.070 for +0.142 nats/token on GENERAL (step 434)" in text
     assert "movement |W − W₀| / |W₀| = 2.00%; most in layer_1 (4.00%), least in layer_0 (1.00%)" in text
     assert "writing 60.0 → 23.4 tokens an answer; 98% ended by themselves" in text
 
