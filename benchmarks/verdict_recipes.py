@@ -25,7 +25,7 @@ SHORT = 64
 WINDOW = 128
 """Context of the language model's windows, in tokens."""
 
-OF_A_TALE = {"train": 16, "validation": 5, "large": 5}
+OF_A_TALE = {"train": 8, "validation": 4, "large": 4}
 """Most windows of a tale, from its beginning."""
 
 Sample = dict[str, Any]
@@ -90,12 +90,12 @@ class Recipe:
 
 def flipped(seed: int) -> Recipe:
     """Full fine-tuning of MiniLM on 200 rows with 30% flipped labels."""
-    data = ("trec", "banking77", "trec", "sst2", "banking77")[seed % 5]
-    lr, epochs = (4e-4, 5e-4, 3e-4, 6e-4)[seed % 4], (6, 7, 8)[seed % 3]
-    sizes = {"train": 200, "validation": (300, 400)[seed // 3 % 2], "large": 400}
+    data = ("trec", "banking77", "trec", "trec", "sst2")[seed % 5]
+    lr, epochs = (4e-4, 5e-4, 3e-4, 6e-4)[seed % 4], (6, 6, 8)[seed % 3]
+    sizes = {"train": 200, "validation": (300, 250)[seed // 3 % 2], "large": 300}
     return Recipe(
         f"flipped-{data}-{seed}", "flipped labels", data, "Full", **sizes, lr=lr, steps=epochs * 7,
-        evaluations=(8, 7, 9)[seed % 3], seed=seed, batch=32, flipped=0.3, flip_all=seed % 2 == 0,
+        evaluations=(7, 6, 8)[seed % 3], seed=seed, batch=32, flipped=0.3, flip_all=seed % 2 == 0,
         schedule=("linear", "constant", "constant")[seed % 3],
     )  # fmt: skip
 
@@ -111,10 +111,10 @@ def noisy(seed: int) -> Recipe:
 
 def tales(seed: int) -> Recipe:
     """stories260K for many epochs on 5 tales."""
-    lr, steps = (5e-4, 1e-3, 3e-4, 2e-3)[seed % 4], (110, 90, 130, 70)[seed % 4]
+    lr, steps = (5e-4, 1e-3, 3e-4, 2e-3)[seed % 4], (110, 80, 120, 60)[seed % 4]
     return Recipe(
         f"tales-{seed}", "five tales", "grimm_tales", "Full", train=5, validation=(12, 20)[seed % 2], large=30, lr=lr,
-        steps=steps, evaluations=(10, 9, 12, 8)[seed % 4], seed=seed, batch=8,
+        steps=steps, evaluations=(9, 8, 10, 6)[seed % 4], seed=seed, batch=4,
         schedule=("constant", "linear", "cosine")[seed % 3],
     )  # fmt: skip
 
@@ -199,7 +199,8 @@ def plan(part: str) -> list[Recipe]:
     }[part]  # fmt: skip
     turns = range(max(kinds.values()))
     shared = [(maker, turn) for turn in turns for maker, count in kinds.items() if turn < count]
-    shared.sort(key=lambda one: one[1] + (12 if one[0] in (regularized, noisy, all_tales) else 0))
+    late = {flipped: 2.0, regularized: 12.0, noisy: 14.0, all_tales: 16.0}  # what takes minutes
+    shared.sort(key=lambda one: (one[1] + (one[0] in late)) * late.get(one[0], 1.0))
     found = [maker(first + turn) for maker, turn in shared]
     return [recipe for own in found for recipe in (own if isinstance(own, list) else [own])]
 
