@@ -92,9 +92,9 @@ def flipped(seed: int) -> Recipe:
     """Full fine-tuning of MiniLM on 200 rows with 30% flipped labels."""
     data = ("trec", "banking77", "trec", "trec", "sst2")[seed % 5]
     lr, epochs = (4e-4, 5e-4, 3e-4, 6e-4)[seed % 4], (6, 6, 8)[seed % 3]
-    sizes = {"train": 200, "validation": (300, 250)[seed // 3 % 2], "large": 300}
     return Recipe(
-        f"flipped-{data}-{seed}", "flipped labels", data, "Full", **sizes, lr=lr, steps=epochs * 7,
+        f"flipped-{data}-{seed}", "flipped labels", data, "Full", train=200, validation=(300, 250)[seed // 3 % 2],
+        large=300, lr=lr, steps=epochs * 7,
         evaluations=(7, 6, 8)[seed % 3], seed=seed, batch=32, flipped=0.3, flip_all=seed % 2 == 0,
         schedule=("linear", "constant", "constant")[seed % 3],
     )  # fmt: skip
@@ -199,7 +199,7 @@ def plan(part: str) -> list[Recipe]:
     }[part]  # fmt: skip
     turns = range(max(kinds.values()))
     shared = [(maker, turn) for turn in turns for maker, count in kinds.items() if turn < count]
-    late = {flipped: 2.0, regularized: 12.0, noisy: 14.0, all_tales: 16.0}  # what takes minutes
+    late: dict[Any, float] = {flipped: 2.0, regularized: 12.0, noisy: 14.0, all_tales: 16.0}  # what takes minutes
     shared.sort(key=lambda one: (one[1] + (one[0] in late)) * late.get(one[0], 1.0))
     found = [maker(first + turn) for maker, turn in shared]
     return [recipe for own in found for recipe in (own if isinstance(own, list) else [own])]

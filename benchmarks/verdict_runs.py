@@ -17,7 +17,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,6 +35,7 @@ from finelab.data.collate import PadCollator
 from finelab.models import CausalLM, SequenceClassifier, WarmupCosine, WarmupLinear
 from finelab.models.adapters import Full, LinearProbe
 from finelab.models.regularizers import L2SP
+from finelab.models.schedule import Schedule
 from finelab.models.token_columns import by_row
 from finelab.models.warmup_constant import WarmupConstant
 
@@ -122,7 +123,11 @@ class Collator(PadCollator):
 
 def module_of(recipe: Recipe, shared: Path, labels: list[str]) -> Any:
     optimizer = functools.partial(torch.optim.AdamW, lr=recipe.lr, weight_decay=recipe.decay, fused=True)
-    schedules = {"linear": WarmupLinear, "cosine": WarmupCosine, "constant": WarmupConstant}
+    schedules: dict[str, Callable[..., Schedule]] = {
+        "linear": WarmupLinear,
+        "cosine": WarmupCosine,
+        "constant": WarmupConstant,
+    }
     options: dict[str, Any] = {"schedule": schedules[recipe.schedule](warmup=0.06), "seeds": recipe.seed}
     own = [L2SP(weight=recipe.anchor)] if recipe.anchor else []
     if recipe.is_lm:
@@ -188,15 +193,18 @@ def train(recipe: Recipe, shared: Path, cache: Cache) -> dict[str, np.ndarray]:
 def frozen_probe(recipe: Recipe, shared: Path, cache: Cache) -> float:
     """NLL on validation of the reference that ``Baseline`` measures for a fresh head: what the frozen features give."""
     parts, labels = rows_of(shared, recipe)
-    found = {}
     for name in ("train", "validation"):
         add_features(parts[name], cache)
-        features = torch.stack([sample["features"] for sample in parts[name]])
-        found[name] = features, torch.tensor([sample["labels"] for sample in parts[name]])
+    train, validation = (
+        (
+            torch.stack([sample["features"] for sample in parts[name]]),
+            torch.tensor([sample["labels"] for sample in parts[name]]),
+        )
+        for name in ("train", "validation")
+    )
     probe = FrozenFeatureProbe(len(labels))
-    probe.fit(*found["train"], found["validation"])
-    features, targets = found["validation"]
-    return float(torch.nn.functional.cross_entropy(probe.logits(features), targets))
+    probe.fit(*train, validation)
+    return float(torch.nn.functional.cross_entropy(probe.logits(validation[0]), validation[1]))
 
 
 def add_references(folder: Path, shared: Path, cache: Cache) -> None:
