@@ -314,7 +314,8 @@ def events_of(directory: Path) -> tuple[Counter, Counter]:
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == "scalars" and value.HasField("tensor"):
                     number = float(make_ndarray(value.tensor))
-                    points[value.tag, event.step, None if value.tag in TIMED else number] += 1
+                    shown = None if value.tag in TIMED else "NaN" if number != number else number
+                    points[value.tag, event.step, shown] += 1
                 elif value.tag != "card/text_summary":
                     texts[value.tag] += 1
     return points, texts
