@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import types
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,8 @@ from .verdict import Evidence, Remedy, Verdict
 
 SCHEMA_VERSION = 4
 RECORD_FILE = "record.json"
+NUMBERS = re.compile(r"\[\n[-+\d.eEnul,\s]*\]")
+"""A list of numbers (or null) over several lines, which would be one for each cell of a table."""
 
 Metrics = dict[str, float]
 Status = Literal[
@@ -177,7 +180,8 @@ def write_record(record: Record, directory: Path) -> Path:
     content = asdict(record)
     path = directory / RECORD_FILE
     parse_record(content, str(path))
-    write_atomically(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    write_atomically(path, NUMBERS.sub(lambda found: " ".join(found[0].split()), text) + "\n")
     return path
 
 
