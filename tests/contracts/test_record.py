@@ -132,7 +132,7 @@ def test_the_contracts_import_neither_torch_nor_lightning() -> None:
 
 def test_a_row_of_a_table_is_a_line(tmp_path: Path) -> None:
     """A matrix of a hundred classes would be ten thousand lines otherwise."""
-    counts = [[number for number in range(100)] for _ in range(100)]
+    counts = [list(range(100)) for _ in range(100)]
     tables = {"counts": counts, "f1": [0.5, None, 1e-7], "said": "[\n1,\n2]", "empty": []}
     result = SplitResult(3, {}, {}, {}, tables)
     path = write_record(a_record(metrics={"test": result}), tmp_path)
