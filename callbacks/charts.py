@@ -57,7 +57,7 @@ def _fit(watched: Watched) -> dict[str, list[str]]:
         "evidence: membership AUC (0.5: no row is known)": ["^verdict/membership_auc$"]
         if judged and watched.gap
         else [],
-        f"learning (gain in {primary}) and forgetting": [f"^delta/val/{primary}$", *lost]
+        f"learning ({primary} less the reference's) and forgetting": [f"^delta/val/{primary}$", *lost]
         if "Forgetting" in watched.callbacks
         else [],
         "calibration": ["^val/ece$", "^calibration/(confidence_minus_accuracy|ece_.+)$"]
@@ -92,7 +92,9 @@ def _validation(watched: Watched) -> dict[str, list[str]]:
     lines = {"NLL per supervised token: train and validation": ["^train/nll$", "^val/nll$"]}
     for title, names in shown.items():
         lines[title] = [f"^val/{name}$" for name in names if name in watched.metrics]
-    lines["difference to the reference"] = ["^delta/val/[^/]+$"] if "Differences" in watched.callbacks else []
+    lines["difference to the reference"] = (
+        ["^delta/val/(?!perplexity$)[^/]+$"] if "Differences" in watched.callbacks else []
+    )
     lines["NLL of each set"] = ["^val/.+/nll$"] if watched.mixed else []
     return lines
 

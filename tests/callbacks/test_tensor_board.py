@@ -38,7 +38,7 @@ def test_the_band_is_of_tags_and_the_lines_of_patterns() -> None:
         "Margin",
         ["gap/value", "gap/low", "gap/high"],
     ]
-    patterns = categories["2 verdict"]["learning (gain in accuracy) and forgetting"][1]
+    patterns = categories["2 verdict"]["learning (accuracy less the reference's) and forgetting"][1]
     fitting = ["delta/val/accuracy", "forgetting/general_nll", "forgetting/kl_base_tuned", "forgetting/feature_drift"]
     assert all(any(re.fullmatch(pattern, tag) for pattern in patterns) for tag in fitting)
     assert not any(re.fullmatch(pattern, "delta/val/wiki/accuracy") for pattern in patterns)
