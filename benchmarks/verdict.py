@@ -333,7 +333,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if options.train:
         script = Path(__file__).with_name("verdict_runs.py")
         for part in ("dev", "report"):
-            subprocess.run([sys.executable, str(script), str(options.train), "--part", part], check=True)
+            for more in ([], ["--references"]):
+                subprocess.run([sys.executable, str(script), str(options.train), "--part", part, *more], check=True)
     content = json.loads(options.output.read_text()) if options.output.is_file() else {}
     if options.simulate:
         content["simulated"] = simulated(options.simulate, options.seed, options.during)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from verdict import Case, during_the_run, error_rates, main, rate, underfitting
+from verdict_page import page
 
 CASE = Case("0", "flat", "sound", False, True, 0.0, "healthy", (), 2, (10, 20, 30), 200, None, 0.0)
 
@@ -23,6 +24,15 @@ def test_false_alarms_and_hits_of_200_runs(results):
     assert results["false alarms"]["low"] <= 0.05
     assert results["hits"]["high"] >= 0.9
     assert results["hits that rows could show"]["rate"] >= 0.9
+
+
+def test_the_page_has_what_was_counted(results):
+    found = page({"simulated": results, "real": results})
+    hits = results["hits"]
+    assert found.count(f"{hits['count']} of {hits['of']})") >= 2
+    assert "| rising late |" in found
+    columns = [row.count("|") for row in found.split("\n\n")[0].splitlines()]
+    assert set(columns) == {4}
 
 
 def test_every_run_is_counted_once(results):
