@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 
 from ..contracts.errors import UserError
@@ -32,6 +32,22 @@ def require_sound_averages(trainer: Trainer, module: LightningModule) -> None:
                 f"trainer.callbacks: {type(each).__name__} has use_buffers true, and would average {len(unsaved)} "
                 f"buffers that no checkpoint holds, such as {min(unsaved)!r}; whole numbers among them (positions) are "
                 "rounded to other ones. Set use_buffers: false."
+            )
+
+
+def require_average_behind(measure: Callback, trainer: Trainer) -> None:
+    """Raises:
+    UserError: an average stands before a callback that measures at the end of a validation, so that it would already
+        have taken its weights back.
+    """
+    listed = callbacks_of(trainer)
+    for each in averages(trainer):
+        if listed.index(each) < listed.index(measure):
+            own, average = type(measure).__name__, type(each).__name__
+            raise UserError(
+                f"trainer.callbacks: {average} stands before {own}, and has taken the averaged weights back before "
+                f"{own} measures, which would see other weights than those that were validated. Put {own} before it: "
+                f"[{own}(), {average}()]."
             )
 
 

@@ -101,8 +101,8 @@ class Baseline(Callback):
             for split, evaluation in found.items():
                 self.results.add_before(split, name, evaluation)
             probes = probes_of(trainer)
-            if name == "base" and probes is not None and "validation" in found:
-                probes.take_base(found["validation"])
+            if probes is not None and "validation" in found:
+                probes.take_reference(name, found["validation"])
             if name == "base" and found:
                 for logger in trainer.loggers:
                     logger.log_metrics(logged(found), step=trainer.global_step)

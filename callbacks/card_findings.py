@@ -68,6 +68,8 @@ def _general(found: Finding) -> str:
 
 
 def _divergence(found: Finding) -> str:
+    if "missing" in found:
+        return f"KL – ({found['missing']})"
     both = [found.get("kl_base_tuned"), found.get("kl_tuned_base")]
     numbers = [value for value in both if isinstance(value, float | int)]
     if len(numbers) == 2:

@@ -13,7 +13,7 @@ from .best_checkpoint import BestCheckpoint, watched
 from .evaluation import callbacks_of, trial_batches
 from .monitor import monitored, require_logged
 from .probe_errors import ProbeErrors
-from .probes import probes_of
+from .probes import probes_of, require_probes_before
 from .stopping.criterion import Criterion
 from .stopping.curve import Curve
 from .stopping.judgement import Judgement
@@ -148,11 +148,8 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
                 f"EarlyStopping with {self._what_needs_rows()} needs the errors of single rows, and monitor is "
                 f"{self.monitor!r}, which is not made of any. Monitor {' or '.join(ProbeErrors.METRICS)}."
             )
-        if probes_of(trainer) is None:
-            raise UserError(
-                f"EarlyStopping with {self._what_needs_rows()} needs the errors of single rows, and the trainer has no "
-                "callback finelab.callbacks.Probes, which keeps them (finelab fit always has one)."
-            )
+        purpose = f"EarlyStopping with {self._what_needs_rows()} needs the errors of single rows, which"
+        require_probes_before(self, trainer, purpose)
 
     def _what_needs_rows(self) -> str:
         return f"criterion {type(self.criterion).__name__}" if self.criterion.needs_train else "min_delta auto"

@@ -38,6 +38,8 @@ class FinalEvaluation(Callback):
             self.results.add_after(split, with_documents(evaluation, split, trainer))
         for measure in measures_of(trainer):
             measure.measure_best(trainer, pl_module)
+        for measure in measures_of(trainer):
+            measure.conclude(trainer, pl_module)
         if self.evaluate_test:
             self._evaluate_test(trainer, pl_module)
 

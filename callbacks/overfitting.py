@@ -16,7 +16,8 @@ from .evidence.judge import judge
 from .evidence.recipe import Recipe
 from .evidence.settings import Metric, Reference, Settings
 from .measure import Measure, measures_of
-from .probes import probes_of
+from .probe_rows import Columns, mean_accuracy, mean_nll
+from .probes import Probes, probes_of, require_probes_before
 from .run_record import RunRecord
 
 LOGGED = {
@@ -72,12 +73,7 @@ class Overfitting(Measure):
         self._concluded = False
         if stage != "fit":
             return
-        own, probes = callbacks_of(trainer), probes_of(trainer)
-        if probes is None or own.index(probes) > own.index(self):
-            raise UserError(
-                "Overfitting reads what finelab.callbacks.Probes keeps, and none stands before it in "
-                "trainer.callbacks; add it there: [Probes(), Overfitting()]."
-            )
+        require_probes_before(self, trainer, "Overfitting reads what")
         if self.action == "restore" and _best_of(trainer) is None:
             raise UserError(
                 "Overfitting(action: restore) gives the best weights back, and nothing in this trainer keeps them. Add "
@@ -93,10 +89,12 @@ class Overfitting(Measure):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Where ``FinalEvaluation`` has not called: by now ``BestCheckpoint`` has evaluated the last weights."""
-        self._conclude(trainer, pl_module)
+        self.conclude(trainer, pl_module)
 
-    def measure_best(self, trainer: Trainer, module: LightningModule) -> None:
-        self._conclude(trainer, module)
+    def conclude(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self._concluded and not trial_batches(trainer):
+            self._concluded = True
+            self._judge(trainer, module, finished=True)
 
     def findings(self) -> dict[str, Any]:
         """What it found is the record's verdict."""
@@ -111,11 +109,6 @@ class Overfitting(Measure):
             evidence = [Evidence(**each) for each in said["evidence"]]
             said = Verdict(**said | {"evidence": evidence, "remedies": [Remedy(**each) for each in said["remedies"]]})
         self.verdict = said
-
-    def _conclude(self, trainer: Trainer, module: LightningModule) -> None:
-        if not self._concluded and not trial_batches(trainer):
-            self._concluded = True
-            self._judge(trainer, module, finished=True)
 
     def _judge(self, trainer: Trainer, module: LightningModule, finished: bool) -> None:
         before = "undecided" if self.verdict is None else self.verdict.label
@@ -147,7 +140,7 @@ class Overfitting(Measure):
         best = _best_of(trainer)
         kept = best.step if finished and best is not None and best.is_done else None
         settings = replace(self.settings, finished=finished, kept=kept, recipe=_recipe(trainer, module))
-        return judge(series, settings, _reference(trainer, self.settings.metric))
+        return judge(series, settings, _reference(trainer, self.settings.metric, probes))
 
 
 def logged(verdict: Verdict) -> dict[str, float]:
@@ -164,19 +157,20 @@ def _best_of(trainer: Trainer) -> BestCheckpoint | None:
     return next((each for each in callbacks_of(trainer) if isinstance(each, BestCheckpoint)), None)
 
 
-def _reference(trainer: Trainer, metric: Metric) -> Reference | None:
-    """The strongest thing that training has to beat, and where it started from."""
+def _reference(trainer: Trainer, metric: Metric, probes: Probes) -> Reference | None:
+    """The strongest thing that training has to beat, and where it started from: on the rows that are judged."""
     baseline = next((each for each in callbacks_of(trainer) if isinstance(each, Baseline)), None)
     before = {} if baseline is None else baseline.results.before.get("validation", {})
-    losses = {name: _loss(metrics, metric) for name, metrics in before.items() if metric in metrics}
+    rows = {name: probes.reference(name) for name, metrics in before.items() if metric in metrics}
+    losses = {name: _loss(columns, metric) for name, columns in rows.items() if columns}
     name = strongest_reference(before)
     if name is None or name not in losses:
         return None
     return Reference(REFERENCES.get(name, name).partition(",")[0], losses[name], next(iter(losses.values())))
 
 
-def _loss(metrics: dict[str, float], metric: Metric) -> float:
-    return metrics["nll"] if metric == "nll" else 1.0 - metrics["accuracy"]
+def _loss(columns: Columns, metric: Metric) -> float:
+    return mean_nll(columns) if metric == "nll" else 1.0 - mean_accuracy(columns)
 
 
 def _recipe(trainer: Trainer, module: LightningModule) -> Recipe:

@@ -14,7 +14,7 @@ Columns: TypeAlias = dict[str, np.ndarray]
 
 COLUMNS = ("sample_id", "nll", "tokens", "correct")
 MOST_ROWS = 5_000
-"""Kept in memory and in training states; the files of an evaluation hold every row."""
+"""Kept in memory, in training states and in the files of an evaluation: a random choice of more."""
 
 
 class OtherRows(ValueError):
@@ -79,9 +79,26 @@ class ProbeRows:
             self.samples, self.documents = columns["sample_id"][chosen], documents[chosen]
             self.tokens, self.seed = columns["tokens"][chosen].astype(np.float64), seed
             self.right = [] if "correct" in columns else None
+            if self.base_columns is not None:
+                self.base_columns = self.known_to(self.base_columns) or None
         self.nll.append(self._own(columns, "nll").astype(np.float32))
         if self.right is not None:
             self.right.append(self._own(columns, "correct").astype(np.float32))
+
+    def kept(self, columns: Columns) -> Columns:
+        """The rows that are kept, of the columns of an evaluation.
+
+        Raises:
+            OtherRows: a kept row is not among them.
+        """
+        return {name: self._own(columns, name) for name in columns}
+
+    def known_to(self, columns: Columns) -> Columns:
+        """The kept rows under something else; empty where it has not seen all of them."""
+        try:
+            return self.kept(columns) if columns else {}
+        except OtherRows:
+            return {}
 
     def take_base(self, columns: Columns) -> None:
         """The same rows under the untouched base."""
@@ -115,6 +132,11 @@ class ProbeRows:
         if not np.array_equal(columns["sample_id"][at], self.samples):
             raise OtherRows
         return columns[name][at]
+
+
+def mean_accuracy(columns: Columns) -> float:
+    """Share of the supervised tokens."""
+    return float((columns["correct"] * columns["tokens"]).sum() / columns["tokens"].sum())
 
 
 def mean_nll(columns: Columns) -> float:

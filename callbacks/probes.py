@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning.pytorch import LightningModule, Trainer
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch.optim import Optimizer
 
 from ..contracts.data import ProbeSource, Split
+from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from ..models.set_meters import sets_apart
 from .evaluation import Evaluation, callbacks_of, data_of, example_columns, finetuner, gathered, trial_batches
@@ -37,7 +39,8 @@ class Probes(Measure):
 
     Args:
         rows: most training rows; 0 looks at none.
-        directory: of the run; every evaluation leaves ``predictions/probes/SET-STEP.parquet`` there. None for no files.
+        directory: of the run; every evaluation leaves ``predictions/probes/SET-STEP.parquet`` there, with the rows that
+            are kept: at most 5,000 of each set, a random choice of more. None for no files.
     """
 
     def __init__(self, rows: int = 512, directory: Path | None = None) -> None:
@@ -47,6 +50,7 @@ class Probes(Measure):
         self.distances: list[float] = []
         self.travelled = 0.0
         self.planned = 0
+        self.references: dict[str, Columns] = {}
         self._seed = 0
         self._data: object = None
         self._seen: list[Columns] = []
@@ -70,7 +74,7 @@ class Probes(Measure):
             a=self.validation.probe_set(a),
             b=self.validation.probe_set(~a),
             base={name: values for name, values in base.items() if values is not None},
-            planned=max(self.planned, len(self.steps)),
+            planned=self.planned,
         )
 
     # ---- what Lightning's validation shows
@@ -130,11 +134,19 @@ class Probes(Measure):
             columns = self._evaluate_train(trainer, module, len(self.validation.base_columns["sample_id"]))
             self.train.take_base(columns)
 
-    def take_base(self, evaluation: Evaluation) -> None:
-        """The base's own evaluation of validation, by all ranks."""
-        columns = gathered(evaluation.examples)[0]
-        if columns:
-            self.validation.take_base(ProbeRows.merged([columns]))
+    def take_reference(self, name: str, evaluation: Evaluation) -> None:
+        """A reference's own evaluation of validation, by all ranks; ``base`` is that of the untouched base."""
+        columns = ProbeRows.merged([gathered(evaluation.examples)[0]])
+        if name == "base":
+            self.validation.take_base(columns)
+        else:
+            self.references[name] = columns
+
+    def reference(self, name: str) -> Columns:
+        """Of just the validation rows that are kept: a validation may be limited, and see fewer than the reference did.
+        Empty where the reference has not seen them all, and before the first evaluation."""
+        found = (self.validation.base_columns or {}) if name == "base" else self.references.get(name, {})
+        return self.validation.known_to(found) if self.validation.known else {}
 
     def take_last(self, trainer: Trainer, module: LightningModule, evaluation: Evaluation) -> None:
         """The weights at the end of training, where no validation was due; by all ranks."""
@@ -158,11 +170,13 @@ class Probes(Measure):
     def state_dict(self) -> dict[str, Any]:
         own = {"steps": self.steps, "distances": self.distances, "travelled": self.travelled}
         own |= {"given_up": self.given_up}
+        own |= {"references": {name: as_tensors(columns) for name, columns in self.references.items()}}
         return own | {"train": self.train.state(), "validation": self.validation.state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.steps, self.distances = list(state_dict["steps"]), list(state_dict["distances"])
         self.travelled, self.given_up = state_dict["travelled"], state_dict["given_up"]
+        self.references = {name: as_arrays(columns) for name, columns in state_dict["references"].items()}
         self.train.restore(state_dict["train"])
         self.validation.restore(state_dict["validation"])
 
@@ -185,6 +199,7 @@ class Probes(Measure):
             if train:
                 self.train.add(train, self._documents("train", train), self._seed)
             self.validation.add(validation, self._documents("validation", validation), self._seed)
+            self.references = {name: self.validation.known_to(columns) for name, columns in self.references.items()}
         except OtherRows:
             self._give_up()
             return
@@ -194,7 +209,8 @@ class Probes(Measure):
             for name, columns in (("train", train), ("validation", validation)):
                 if columns:
                     path = self.directory / FOLDER / f"{name}-{trainer.global_step:08d}.parquet"
-                    write_examples({key: values.tolist() for key, values in columns.items()}, path)
+                    kept = (self.train if name == "train" else self.validation).kept(columns)
+                    write_examples({key: values.tolist() for key, values in kept.items()}, path)
 
     def _losses(self, train: Columns, validation: Columns) -> dict[str, float]:
         samples = validation["sample_id"]
@@ -218,6 +234,27 @@ class Probes(Measure):
     def _documents(self, split: Split, columns: Columns) -> np.ndarray:
         samples = columns["sample_id"]
         return self._data.document_of(split, samples) if isinstance(self._data, ProbeSource) else samples
+
+
+def as_tensors(columns: Columns) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(values.copy()) for name, values in columns.items()}
+
+
+def as_arrays(columns: dict[str, torch.Tensor]) -> Columns:
+    return {name: values.numpy() for name, values in columns.items()}
+
+
+def require_probes_before(callback: Callback, trainer: Trainer, purpose: str) -> None:
+    """Raises:
+    UserError: no ``Probes`` stand before the callback that reads them.
+    """
+    listed, probes = callbacks_of(trainer), probes_of(trainer)
+    if probes is None or listed.index(probes) > listed.index(callback):
+        own = type(callback).__name__
+        raise UserError(
+            f"{purpose} finelab.callbacks.Probes keeps, and none stands before it in trainer.callbacks; add it there: "
+            f"[Probes(), {own}()]."
+        )
 
 
 def probes_of(trainer: Trainer) -> Probes | None:

@@ -15,7 +15,6 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info
 
 from ..contracts.data import AuditedSource
-from ..contracts.disk import DiskError
 from ..contracts.files import write_atomically
 from ..contracts.interruption import Interrupted
 from ..contracts.record import RECORD_FILE, Best, Cost, Record, SplitResult, Status, write_record
@@ -113,18 +112,23 @@ class RunRecord(Callback):
             return
         failure = Failure.of(exception, self.run.directory, self.run.config)
         error = {"type": type(exception).__name__, "message": failure.message}
-        self.record = self._build(trainer, pl_module, failure.status, error)
-        self._write_if_possible(failure.status, partial(write_record, self.record, self.run.directory))
+
+        def write() -> None:
+            self.record = self._build(trainer, pl_module, failure.status, error)
+            write_record(self.record, self.run.directory)
+
+        self._write_if_possible(failure.status, write)
         if failure.status != "interrupted":
             trace = "".join(traceback.format_exception(exception))
             self._write_if_possible("its traceback", partial(write_atomically, self.run.directory / ERROR_FILE, trace))
 
     def _write_if_possible(self, what: str, write: Callable[[], object]) -> None:
-        """What ended the run is still to be raised."""
+        """What ended the run is still to be raised, whatever keeps its record from being written."""
         try:
             write()
-        except (OSError, DiskError) as refused:
-            print(f"finelab: the record ({what}) could not be written either: {refused}", file=sys.stderr)
+        except Exception as refused:
+            said = f"{type(refused).__name__}: {refused}"
+            print(f"finelab: the record ({what}) could not be written either: {said}", file=sys.stderr)
 
     def state_dict(self) -> dict[str, Any]:
         return {

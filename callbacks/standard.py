@@ -46,7 +46,8 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     """Everything that watches, keeps and reports a run, in the order in which the end of training needs it.
 
     The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch. A
-    user's own ``Measure`` replaces the standard one of the same class; ``Probes`` are to stand before what reads them.
+    user's own ``Measure`` replaces the standard one of the same class. Measures stand before the other ``own``, since
+    an average of weights is taken back at the end of a validation; ``Probes`` stand before what reads them.
 
     The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
     last), everything is evaluated, the record is written, TensorBoard and the card show it.
@@ -64,7 +65,7 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Probes(directory=run.directory),
         Movement(),
         Forgetting(),
-        *own,
+        *sorted(own, key=_rank),
         DataReport(run.directory),
         ChatTemplate(),
         PackingCheck(),
@@ -87,6 +88,12 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
     ]
     brought = {type(callback) for callback in own if isinstance(callback, Measure)}
     return [each for each in standard if each in own or type(each) not in brought]
+
+
+def _rank(own: Callback) -> int:
+    if not isinstance(own, Measure):
+        return 3
+    return 0 if isinstance(own, Probes) else 2 if isinstance(own, Overfitting) else 1
 
 
 def state_io(run: Run) -> StateIO:

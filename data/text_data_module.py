@@ -335,10 +335,13 @@ class TextDataModule(LightningDataModule):
         return DataLoader(rows, batch_sampler=sampler, generator=self._generator(name), **self._options())
 
     def probe_batches(self, rows: TorchDataset[Any], chosen: np.ndarray, lengths: np.ndarray) -> DataLoader[Batch]:
-        """Some of the rows, as for evaluation."""
+        """Some of the rows, as for evaluation; without workers, which every validation would start for few rows."""
         size = self.loader.evaluation_batch_size or 2 * self.batch_size
         sampler = FixedBatchSampler(lengths[chosen], size, *self._place())
-        return self.batches(Subset(rows, chosen.tolist()), sampler, "probe")
+        options = self._options() | {"num_workers": 0, "persistent_workers": False}
+        return DataLoader(
+            Subset(rows, chosen.tolist()), batch_sampler=sampler, generator=self._generator("probe"), **options
+        )
 
     def _generator(self, name: str) -> torch.Generator:
         # Without a generator of its own, every pass over a loader draws its workers' seed from the global one.
