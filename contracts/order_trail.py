@@ -57,7 +57,15 @@ class OrderTrail:
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> "OrderTrail":
-        return cls(plain["every"], [int(value, 16) for value in plain["sums"]])
+        """Raises:
+        ValueError: this is no trail.
+        """
+        every, sums = plain.get("every"), plain.get("sums")
+        if not isinstance(every, int) or every < 1 or every & (every - 1):
+            raise ValueError(f"every is {every!r} and no power of two")
+        if not isinstance(sums, list) or not all(isinstance(value, str) for value in sums):
+            raise ValueError("sums is no list of hexadecimal numbers")
+        return cls(every, [int(value, 16) for value in sums])
 
     def _add(self, step: int, value: int) -> None:
         while step // self.every >= LONGEST:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...contracts.record import Record
 from .compared_run import ComparedRun
-from .paired_rows import PairedDifference, paired_differences
+from .paired_rows import PairedRows, paired_differences
 from .pairing import Pairing, meaning, pairing, pairing_sheet
 from .sheet import Sheet
 from .sheets import differing, same_rows, scores, settings, split_to_show, verdict_and_cost
@@ -20,14 +20,14 @@ class Comparison:
         runs: in the order of the command line.
         split: whose metrics are shown; None where nobody has any.
         pairings: letter of a run -> how alike the conditions were.
-        rows: letter of a run -> differences on the same rows, or why there are none.
+        rows: letter of a run -> differences on the same rows, and why there is none.
         said: what it can and cannot mean.
     """
 
     runs: Sequence[ComparedRun]
     split: str | None
     pairings: dict[str, Pairing]
-    rows: dict[str, list[PairedDifference] | str]
+    rows: dict[str, PairedRows]
     said: list[str]
 
     @classmethod
@@ -42,11 +42,14 @@ class Comparison:
 
     def sheets(self) -> list[Sheet]:
         """Those that have something to say."""
-        found = [scores(self.runs, self.split)] if self.split else []
+        found = [scores(self.runs, self.split, self._comparable())] if self.split else []
         found += [verdict_and_cost(self.runs), settings(self.runs), pairing_sheet(self.runs, self.pairings)]
         if self.split:
             found.append(same_rows(self.runs, self.rows))
         return [sheet for sheet in found if sheet.rows or sheet.notes]
+
+    def _comparable(self) -> list[str]:
+        return [letter for letter, each in self.pairings.items() if each.is_comparable]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON, with every value whole."""
@@ -58,9 +61,10 @@ class Comparison:
             "settings_that_differ": keys,
             "conditions": {letter: asdict(each) for letter, each in self.pairings.items()},
             "same_rows": {
-                letter: each if isinstance(each, str) else [asdict(pair) for pair in each]
+                letter: [asdict(pair) for pair in each.differences] or "; ".join(each.notes)
                 for letter, each in self.rows.items()
             },
+            "same_rows_notes": {letter: each.notes for letter, each in self.rows.items()},
             "said": self.said,
         }
 

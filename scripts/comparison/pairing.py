@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from ...contracts.order_trail import OrderTrail
 from ...contracts.record import Record
 from .compared_run import ComparedRun
-from .paired_rows import PairedDifference
+from .paired_difference import PairedDifference
+from .paired_rows import PairedRows
 from .sheet import Row, Sheet
 from .sheets import NONE, differing
+
+OTHER_DATA, OTHER_BASE = "another fingerprint", "another"
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,18 @@ class Pairing:
     base: str
     seeds: str
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether a difference of their metrics may be a matter of the settings."""
+        return self.data != OTHER_DATA and self.base != OTHER_BASE
+
 
 def pairing(first: ComparedRun, other: ComparedRun) -> Pairing:
     one, two = first.record, other.record
     if one is None or two is None:
         return Pairing(NONE, NONE, NONE, NONE)
     prints = [record.data.get("fingerprint") for record in (one, two)]
-    data = NONE if None in prints else "same" if prints[0] == prints[1] else "another fingerprint"
+    data = NONE if None in prints else "same" if prints[0] == prints[1] else OTHER_DATA
     seeds = "same" if one.seeds == two.seeds else f"another {' and '.join(_differing_seeds(one, two))} seed"
     return Pairing(order_of(one, two), data, _base(first, other), seeds)
 
@@ -42,7 +50,10 @@ def order_of(one: Record, two: Record) -> str:
     """The same rows at the same steps, or from which step on not; steps are counted from 1."""
     if not one.order_trail or not two.order_trail:
         return "unknown"
-    trails = [OrderTrail.of(record.order_trail) for record in (one, two)]
+    try:
+        trails = [OrderTrail.of(record.order_trail) for record in (one, two)]
+    except ValueError:
+        return "unknown, the trail in a record is damaged"
     parted = trails[0].parting(trails[1])
     if parted is None:
         return "same"
@@ -55,10 +66,10 @@ def order_of(one: Record, two: Record) -> str:
 
 def _base(first: ComparedRun, other: ComparedRun) -> str:
     if first.base_digest is not None and other.base_digest is not None:
-        return "same" if first.base_digest == other.base_digest else "another"
+        return "same" if first.base_digest == other.base_digest else OTHER_BASE
     assert first.record is not None and other.record is not None
     named = [(record.base, record.base_revision) for record in (first.record, other.record)]
-    return "same name" if named[0] == named[1] else "another"
+    return "same name" if named[0] == named[1] else OTHER_BASE
 
 
 def _differing_seeds(one: Record, two: Record) -> list[str]:
@@ -77,7 +88,7 @@ def pairing_sheet(runs: Sequence[ComparedRun], found: Mapping[str, Pairing]) -> 
 def meaning(
     runs: Sequence[ComparedRun],
     paired: Mapping[str, Pairing],
-    rows: Mapping[str, list[PairedDifference] | str],
+    rows: Mapping[str, PairedRows],
 ) -> list[str]:
     """Sentences, the most important first."""
     finished = [run for run in runs if run.record is not None and run.record.status == "finished"]
@@ -88,6 +99,7 @@ def meaning(
         "draws is no claim about the settings. Repeat every setting with the same new seeds and look at the "
         "differences seed by seed."
     ]
+    said += _apart(runs[0].letter, paired)
     keys = [key for key in differing(runs)[0] if not key.startswith("seeds")]
     seeds = any(pair.seeds not in ("same", NONE) for pair in paired.values())
     if not keys:
@@ -103,9 +115,25 @@ def meaning(
     parting = [letter for letter, pair in paired.items() if pair.order.startswith("parts")]
     if parting:
         said.append(f"{', '.join(parting)} saw rows in another order than {runs[0].letter}, which moves results too.")
-    pairs = [pair for found in rows.values() if not isinstance(found, str) for pair in found]
+    pairs = [pair for found in rows.values() for pair in found.differences]
     if pairs:
         said.append(_about_rows(pairs))
+    return said
+
+
+def _apart(first: str, paired: Mapping[str, Pairing]) -> list[str]:
+    """What keeps metrics from being subtracted."""
+    said = []
+    if letters := [letter for letter, pair in paired.items() if pair.data == OTHER_DATA]:
+        said.append(
+            f"The rows, the template or the tokenizer of {', '.join(letters)} are not those of {first}: their metrics "
+            "measure different things and are not subtracted."
+        )
+    if letters := [letter for letter, pair in paired.items() if pair.base == OTHER_BASE]:
+        said.append(
+            f"{', '.join(letters)} started from another base than {first}: their metrics are not subtracted, since a "
+            "difference would be one between the bases."
+        )
     return said
 
 

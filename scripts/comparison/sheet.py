@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from ...contracts.run_config import printable
+
 
 @dataclass(frozen=True)
 class Row:
-    """One property of every run.
+    """One property of every run; whatever a file of the run calls it, nothing that a terminal would obey.
 
     Args:
         label: what it is.
@@ -17,6 +19,10 @@ class Row:
     cells: list[str]
     part: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label", printable(self.label))
+        object.__setattr__(self, "cells", list(map(printable, self.cells)))
+
     @property
     def heading(self) -> str:
         """The label where it stands alone, above a column."""
@@ -25,7 +31,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Rows of properties, a column a run.
+    """Rows of properties, a column a run, printable like these.
 
     Args:
         title: what they have in common.
@@ -38,3 +44,7 @@ class Sheet:
     columns: list[str]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "title", printable(self.title))
+        object.__setattr__(self, "notes", list(map(printable, self.notes)))

@@ -1,7 +1,7 @@
 """The tables of a comparison: metrics, verdict and cost, settings, pairing, and the same rows one by one."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ...callbacks.advice import shown_split
@@ -11,7 +11,8 @@ from ...contracts.metrics import TITLES, in_order, strongest_reference, titled
 from ...contracts.record import Record, SplitResult
 from ...contracts.run_config import printable
 from .compared_run import ComparedRun
-from .paired_rows import PairedDifference
+from .paired_difference import PairedDifference
+from .paired_rows import PairedRows
 from .sheet import Row, Sheet
 
 NONE = "–"
@@ -33,8 +34,8 @@ def results_of(record: Record | None, split: str) -> SplitResult | None:
     return found if found is not None and found.after else None
 
 
-def scores(runs: Sequence[ComparedRun], split: str) -> Sheet:
-    """Before, after, what was gained, and the difference to the first run."""
+def scores(runs: Sequence[ComparedRun], split: str, comparable: Collection[str]) -> Sheet:
+    """Before, after, what was gained, and the difference to the first run of those that can be compared with it."""
     results = [results_of(run.record, split) for run in runs]
     found = [result for result in results if result is not None]
     names = in_order({name for result in found for name in (*result.after, *result.missing)})
@@ -47,7 +48,8 @@ def scores(runs: Sequence[ComparedRun], split: str) -> Sheet:
         gains = [signed(minus(a, b), a or 0.0) for a, b in zip(afters, befores, strict=True)]
         rows.append(Row(titled(name), gains, "gain"))
         start = first.after.get(name) if first is not None else None
-        against = [signed(minus(value, start), value or 0.0) for value in afters[1:]]
+        others = [value if run.letter in comparable else None for run, value in zip(runs[1:], afters[1:], strict=True)]
+        against = [signed(minus(value, start), value or 0.0) for value in others]
         rows.append(Row(titled(name), [NONE, *against], f"− {runs[0].letter}"))
     counts = sorted({result.rows for result in found})
     title = f"{split} split, {' or '.join(f'{count:,}' for count in counts)} rows"
@@ -68,7 +70,7 @@ def _missing(runs: Sequence[ComparedRun], results: Sequence[SplitResult | None])
     reasons: dict[str, list[str]] = {}
     for run, result in zip(runs, results, strict=True):
         for name, reason in result.missing.items() if result is not None else ():
-            reasons.setdefault(f"{TITLES.get(name, name)}: {printable(reason)}", []).append(run.letter)
+            reasons.setdefault(f"{TITLES.get(name, name)}: {reason}", []).append(run.letter)
         if result is None:
             reasons.setdefault("no metrics of the tuned model", []).append(run.letter)
     return [f"{', '.join(letters)}: {reason}." for reason, letters in reasons.items()]
@@ -93,10 +95,10 @@ def verdict_and_cost(runs: Sequence[ComparedRun]) -> Sheet:
         "supervised tokens": lambda r: f"{r.cost.supervised_tokens:,}",
         "tokens/s": lambda r: f"{r.cost.supervised_tokens_per_second:,.0f}",
         "peak memory (GiB)": lambda r: f"{r.cost.peak_memory_bytes / 2**30:.2f}",
-        "trained parameters": lambda r: f"{r.parameters['trainable']:,}",
-        "adapter": lambda r: printable(str(r.adapter.get("name", NONE))),
+        "trained parameters": lambda r: f"{r.parameters['trainable']:,}" if "trainable" in r.parameters else NONE,
+        "adapter": lambda r: str(r.adapter.get("name", NONE)),
     }
-    rows = [Row("status", [printable(run.state) for run in runs])]
+    rows = [Row("status", [run.state for run in runs])]
     for label, cell in lines.items():
         rows.append(Row(label, [NONE if run.record is None else cell(run.record) for run in runs]))
     return Sheet("verdict and cost", [run.letter for run in runs], rows)
@@ -152,20 +154,16 @@ def apart(cells: list[str]) -> list[str]:
     return [cell if len(cell) <= LONGEST else f"…{cell[max(same - 4, 0) :][: LONGEST - 2]}…" for cell in cells]
 
 
-def same_rows(runs: Sequence[ComparedRun], found: dict[str, list[PairedDifference] | str]) -> Sheet:
+def same_rows(runs: Sequence[ComparedRun], found: dict[str, PairedRows]) -> Sheet:
     """Differences to the first run with their intervals; the sign says which way."""
-    by_letter = {
-        letter: {each.metric: each for each in differences}
-        for letter, differences in found.items()
-        if not isinstance(differences, str)
-    }
+    by_letter = {letter: {each.metric: each for each in paired.differences} for letter, paired in found.items()}
     metrics = in_order({metric for each in by_letter.values() for metric in each})
     letters = [run.letter for run in runs[1:]]
     rows = []
     for name in metrics:
         pairs = [by_letter.get(letter, {}).get(name) for letter in letters]
         rows.append(Row(titled(name), [NONE if pair is None else interval(pair) for pair in pairs]))
-    notes = [f"{letter}: {reason}." for letter, reason in found.items() if isinstance(reason, str)]
+    notes = [f"{letter}: {note}." for letter, paired in found.items() for note in paired.notes]
     return Sheet(f"difference to {runs[0].letter} on the same rows, 95 %", letters, rows, notes)
 
 

@@ -71,3 +71,11 @@ def test_two_steps_that_were_swapped_part():
 def test_runs_of_other_lengths_part_where_one_ends():
     rows = made_up(1000)
     assert trail_of(rows).parting(trail_of(rows, range(100))) == range(96, 104)
+
+
+@pytest.mark.parametrize(
+    "plain", [{"z": [1]}, {"every": 3, "sums": []}, {"every": 1, "sums": [1]}, {"every": 1, "sums": ["x"]}], ids=str
+)
+def test_what_is_no_trail_is_refused(plain) -> None:
+    with pytest.raises(ValueError):
+        OrderTrail.of(plain)

@@ -155,15 +155,32 @@ def test_coverage_of_the_clustered_interval() -> None:
 
 
 def test_rows_that_do_not_match_are_not_compared(two, make, capsys) -> None:
-    data = {"fingerprint": "f2"}
     fewer = make("fewer", record=a_record({"nll": 1.0}, trail(60)), columns=rows(3, count=100))
-    other = make("other", record=a_record({"nll": 1.0}, trail(60), data=data), columns=rows(3) | {"label": ["b"] * 200})
-    alike = make("alike", 3, a_record({"nll": 1.0}, trail(60), data=data))
-    text = printed(capsys, two[0], fewer, other, alike)
+    other = make("other", record=a_record({"nll": 1.0}, trail(60)), columns=rows(3) | {"label": ["b"] * 200})
+    sorted_alike = make("alike", 3, a_record({"nll": 1.0}, trail(60), data={"fingerprint": "f2"}))
+    text = printed(capsys, two[0], fewer, other, sorted_alike)
     assert "B: the files hold other rows." in text
     assert "C: the rows of one number are not the same (another label)." in text
-    line = next(line for line in text.splitlines() if line.strip().startswith("NLL ↓") and "[" in line)
-    assert line.split()[2:4] == ["–", "–"], "only D, whose data have another fingerprint and the same rows"
+    assert (
+        "D: the fingerprints of their data do not agree, so that the rows cannot be told to be the same."
+        in " ".join(text.split())
+    ), "equal labels do not make equal rows"
+    assert not any(line.strip().startswith("NLL ↓") and "[" in line for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"data": {"fingerprint": "f2"}}, "The rows, the template or the tokenizer of B are not those of A"),
+        ({"base": "tiny://llama"}, "B started from another base than A"),
+    ],
+    ids=["data", "base"],
+)
+def test_what_does_not_belong_together_is_not_subtracted(changes, said, two, make, capsys) -> None:
+    text = printed(capsys, two[0], make("other", 3, a_record({"nll": 0.4, "accuracy": 0.5}, trail(60), **changes)))
+    lines = [line.split() for line in text.splitlines() if line.split()[:2] == ["−", "A"]]
+    assert lines and all(line[2:] == ["–", "–"] for line in lines)
+    assert said in " ".join(text.split())
 
 
 def test_unfinished_and_failed_runs_are_shown_as_such(two, make, capsys) -> None:
@@ -269,6 +286,64 @@ def test_damage_is_named(file, content, said, two, capsys) -> None:
     (two[1] / file).write_text(content)
     message = printed(capsys, *two, code=2)
     assert said in message and "\n" not in message.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("sample_id", None, "it has no column sample_id"),
+        ("sample_id", ["x"] * 200, "its column sample_id holds string"),
+        ("tokens", ["one"] * 200, "its column tokens holds string"),
+        ("tokens", [None] + [1] * 199, "its column tokens has rows that are no count"),
+        ("nll", ["x"] * 200, "its column nll holds string"),
+    ],
+)
+def test_damaged_columns_are_named(name, values, said, two, make, capsys) -> None:
+    columns = rows(1) | {name: values}
+    if values is None:
+        del columns[name]
+    path = make("damaged", record=a_record({"nll": 1.0}, trail(60)), columns=columns)
+    message = printed(capsys, two[0], path, code=2)
+    assert said in message and str(path / "predictions") in message and "\n" not in message.strip()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, None], ids=str)
+def test_a_metric_without_a_value_in_a_row_is_left_out(value, two, make, capsys, tmp_path) -> None:
+    columns = rows(2)
+    columns["nll"][3] = value
+    target = tmp_path / "c.json"
+    text = printed(
+        capsys, two[0], make("hole", record=a_record({"nll": 1.0}, trail(60)), columns=columns), "--output", target
+    )
+    assert "B: NLL is left out: some rows have no finite value." in text and "+nan" not in text
+    assert [each["metric"] for each in json.loads(target.read_text())["same_rows"]["B"]] == ["accuracy"]
+
+
+def test_rows_without_tokens_have_no_difference(make, capsys) -> None:
+    record = a_record({"nll": 1.0}, trail(60))
+    runs = [make(f"r{seed}", record=record, columns=rows(seed) | {"tokens": [0] * 200}) for seed in (1, 2)]
+    assert "B: NLL is left out: no row has a supervised token." in printed(capsys, *runs)
+
+
+def test_a_record_with_holes_is_still_compared(two, make, capsys) -> None:
+    holes = a_record({"nll": 1.0}, trail(60), parameters={}, order_trail={"z": [1]})
+    text = printed(capsys, two[0], make("holes", 3, holes))
+    assert "the trail in a record is damaged" in " ".join(text.split())
+    assert next(line for line in text.splitlines() if "trained parameters" in line).split()[-1] == "–"
+
+
+def test_names_in_a_run_give_no_orders_to_the_terminal(make, capsys, tmp_path) -> None:
+    """Keys as well as values: of the configuration, harmless or not, of what is missing, of seeds."""
+    evil = "\x1b[31mred\x9b"
+    result = SplitResult(200, PROBE, {"nll": 1.0}, {f"m{evil}": f"r{evil}"})
+    record = a_record({}, trail(60), metrics={"validation": result}, seeds={f"s{evil}": 1},
+                      adapter={"name": f"a{evil}"})  # fmt: skip
+    config = {"model": {f"k{evil}": 1}, "trainer": {f"logger{evil}": 2}, f"x{evil}": {f"y{evil}": 3}}
+    target = tmp_path / "c.md"
+    runs = [make("a", 1, a_record({"nll": 1.0}, trail(60))), make("b", 2, record, config)]
+    text = printed(capsys, *runs, "--output", target)
+    assert "\x1b" not in text + target.read_text() and "\x9b" not in text + target.read_text()
+    assert "\\x1b[31mred" in text
 
 
 def test_without_files_beside_the_record(two, capsys) -> None:
