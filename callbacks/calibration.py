@@ -135,8 +135,8 @@ class Answers:
         confidence, right, nll, score, rows = columns[:, columns[-1].argsort(kind="stable")]  # however many ranks
         if not len(right):
             return missing("the second half of validation has no rows")
-        if not np.isfinite(confidence).all():
-            return missing("the model's probabilities are not numbers")
+        if not np.isfinite([confidence, nll]).all():
+            return missing("the model's probabilities are not numbers, or one of a label is 0")
         kept = torch.from_numpy(confidence), torch.from_numpy(right)
         bins = equal_width(*kept)
         return {

@@ -176,11 +176,13 @@ def _loss(columns: Columns, metric: Metric) -> float:
 def _recipe(trainer: Trainer, module: LightningModule) -> Recipe:
     """From the configuration of the run, or what can be seen of the module."""
     record = next((each for each in callbacks_of(trainer) if isinstance(each, RunRecord)), None)
-    if record is not None:
-        return Recipe.of(record.run.config)
     tuner = finetuner(module)
+    lost = tuner.adapter.base_is == "lost"
+    if record is not None:
+        return replace(Recipe.of(record.run.config), base_lost=lost)
     return Recipe(
         target=type(tuner).__name__,
         adapter=type(tuner.adapter).__name__,
         regularizers=tuple(type(each).__name__ for each in tuner.regularizers),
+        base_lost=lost,
     )

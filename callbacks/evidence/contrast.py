@@ -10,12 +10,16 @@ FEWEST = 8
 
 
 def ratio(values: Floats, tokens: Floats, units: np.ndarray) -> Estimate:
-    """sum(values) / sum(tokens), with the linearised standard error of a ratio of sums, by unit.
+    """sum(values) / sum(tokens), with the standard error of a ratio of sums by the jackknife that leaves out a unit.
 
-        se^2 = G / (G - 1) sum_g (sum_{i in g} (values_i - ratio tokens_i))^2 / (sum tokens)^2
+        e_g = sum_{i in g} (values_i - ratio tokens_i),  w_g = sum_{i in g} tokens_i / sum tokens
+        se^2 = (G - 1) / G sum_g (e_g / (1 - w_g))^2 / (sum tokens)^2,  freedom 1 / sum_g w_g^2 - 1
 
-    With one token a row and each row its own unit this is the mean and its usual standard error (Cochran, Sampling
-    Techniques, 1977, chapter 6; Miller, arXiv:2411.00640, for the clusters).
+    Without unit g the ratio is smaller by exactly e_g / (1 - w_g) / sum tokens (Cochran, Sampling Techniques, 1977,
+    chapter 6; CR3 of MacKinnon, Nielsen and Webb, J. Econometrics 232, 2023; Miller, arXiv:2411.00640, for documents
+    as units). The plain sum of e_g^2 is too small where a few units are large: each pulls the ratio to itself. Freedom
+    is Kish's effective number of units less one, at least 1. With units of the same size all of it is as usual: with
+    one token a row and each row its own unit, the mean, its standard error and n - 1.
 
     Args:
         values: [n] e.g. differences of the row's summed loss between two evaluations.
@@ -25,10 +29,17 @@ def ratio(values: Floats, tokens: Floats, units: np.ndarray) -> Estimate:
     total = float(tokens.sum())
     value = float(values.sum()) / total
     _, at = np.unique(units, return_inverse=True)
-    sums = np.bincount(at, weights=values - value * tokens)
-    count = len(sums)
-    error = np.sqrt(count / max(count - 1, 1) * float(sums @ sums)) / total
-    return Estimate(value, float(error), max(count - 1, 1), count)
+    left = np.maximum(1.0 - np.bincount(at, weights=tokens) / total, np.finfo(float).eps)
+    moves = np.bincount(at, weights=values - value * tokens) / left
+    count = len(moves)
+    error = np.sqrt((count - 1) / count * float(moves @ moves)) / total
+    return Estimate(value, float(error), max(effective(tokens, units) - 1.0, 1.0), count)
+
+
+def effective(tokens: Floats, units: np.ndarray) -> float:
+    """1 / sum of squared shares (Kish, Survey Sampling, 1965): how many units of the same size would say as much."""
+    sizes = np.bincount(np.unique(units, return_inverse=True)[1], weights=tokens)
+    return float(sizes.sum() ** 2 / (sizes @ sizes))
 
 
 def contrast(losses: Floats, weights: Floats, tokens: Floats, units: np.ndarray) -> Estimate:

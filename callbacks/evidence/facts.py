@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .compared import Compared
 from .contrast import few_documents, independent_units
 from .estimate import Estimate
 from .gap import gap, gap_growth
@@ -40,8 +41,8 @@ class Facts:
         progress: at the end; None where evaluations do not lie apart.
         accuracy: change of the share of right tokens since the best evaluation; None where nothing is right or wrong.
         right: that share for the last weights.
-        over_reference: loss of the last weights less that of what they have to beat; None where there is nothing.
-        train_over_reference: the same of the train probe, against its own rows under the base where these are known.
+        over_reference: the last weights against what they have to beat; None where there is nothing.
+        over_start: against what there was before the first step, and the same object where that is the reference.
         few_documents: rows count as units although they share documents.
     """
 
@@ -61,8 +62,8 @@ class Facts:
     progress: Progress | None
     accuracy: Estimate | None
     right: float | None
-    over_reference: Estimate | None
-    train_over_reference: Estimate | None
+    over_reference: Compared | None
+    over_start: Compared | None
     few_documents: bool
 
 
@@ -75,6 +76,7 @@ def gather(series: ProbeSeries, settings: Settings, reference: Reference | None)
     best = int(np.argmin(both.mean))
     others = {} if train is None else _against_train(series, both, train, best)
     accuracy, right = _accuracy(series, units_a, units_b, best)
+    over_reference, over_start = _compared(series, both, train, settings.metric, reference)
     ahead = progress(series.travelled, both, train, _start(series, settings.metric, reference))
     lowest = float(both.mean[best])
     gain = max(ahead.gain, 0.0) if ahead else 0.0
@@ -95,10 +97,8 @@ def gather(series: ProbeSeries, settings: Settings, reference: Reference | None)
         progress=ahead,
         accuracy=accuracy,
         right=right,
-        over_reference=_over(both, _base(series, settings.metric, "a", "b"), reference),
-        train_over_reference=None
-        if train is None
-        else _over(train, _base(series, settings.metric, "train"), reference),
+        over_reference=over_reference,
+        over_start=over_start,
         few_documents=few_documents(_all(series)) or (series.train is not None and few_documents(series.train)),
     )
 
@@ -123,11 +123,12 @@ def _against_train(series: ProbeSeries, both: Half, train: Half, best: int) -> d
 def _membership(series: ProbeSeries, calibrated: bool) -> Estimate | None:
     if series.train is None or (calibrated and not series.base.keys() >= {"train", "a", "b"}):
         return None
+    units_train, units = independent_units(series.train)[0], independent_units(series.a, series.b)
     train, a, b = (
         (each.nll[-1] - (series.base[name] if calibrated else 0.0)) / each.tokens
         for name, each in (("train", series.train), ("a", series.a), ("b", series.b))
     )
-    return membership_auc(train, np.concatenate([a, b]))
+    return membership_auc(train, np.concatenate([a, b]), units_train, np.concatenate(units))
 
 
 def _start(series: ProbeSeries, metric: str, reference: Reference | None) -> float | None:
@@ -142,14 +143,36 @@ def _base(series: ProbeSeries, metric: str, *names: str) -> np.ndarray | None:
     return np.concatenate([series.base[name] for name in names]) if known else None
 
 
-def _over(half: Half, base: np.ndarray | None, reference: Reference | None) -> Estimate | None:
-    """Paired with the base where its rows are known; else against a number, whose own error is not counted."""
+def _compared(
+    series: ProbeSeries, both: Half, train: Half | None, metric: str, reference: Reference | None
+) -> tuple[Compared | None, Compared | None]:
+    """With the reference and with the start. Both are the base where the losses of its rows are known."""
+    base, of_train = _base(series, metric, "a", "b"), _base(series, metric, "train")
     if base is not None:
-        return Half(np.stack([base, half.losses[-1]]), half.tokens, half.units).rise(1, 0)
+        own = None if train is None or of_train is None else _over_rows(train, of_train)
+        found = Compared("base", _over_rows(both, base), own)
+        return found, found
     if reference is None:
-        return None
-    own = half.at(len(half.losses) - 1)
-    return Estimate(own.value - reference.loss, own.error, own.freedom, own.units)
+        return None, None
+    strongest = _over_number(reference.name, reference.loss, both, train)
+    if reference.start is None or reference.start == reference.loss:
+        return strongest, strongest if reference.start is not None else None
+    return strongest, _over_number("start of training", reference.start, both, train)
+
+
+def _over_rows(half: Half, base: np.ndarray) -> Estimate:
+    """Paired by row."""
+    return Half(np.stack([base, half.losses[-1]]), half.tokens, half.units).rise(1, 0)
+
+
+def _over_number(name: str, loss: float, both: Half, train: Half | None) -> Compared:
+    """The number's own error is not counted."""
+
+    def less(half: Half) -> Estimate:
+        own = half.at(len(half.losses) - 1)
+        return Estimate(own.value - loss, own.error, own.freedom, own.units)
+
+    return Compared(name, less(both), None if train is None else less(train))
 
 
 def _accuracy(

@@ -3,11 +3,13 @@
 from typing import Literal
 
 from ...contracts.verdict import Label, Verdict
+from .compared import Compared
 from .facts import Facts, gather
 from .looks import level
 from .probe_series import ProbeSeries
 from .remedies import remedies
 from .settings import Reference, Settings
+from .usable import unusable, usable
 from .wording import evidence, missing, sentence
 
 Finding = Literal[
@@ -36,6 +38,10 @@ LABELS: dict[Finding, Label] = {
 NOTHING = 0.05
 """A gain that is surely below this share of the loss is none."""
 
+BEHIND = 0.10
+"""So much of its loss a run may end above a reference other than its start. A probe on frozen features has had its
+strength chosen on the same rows: runs that have learned all there is end up to 5 % above it, slow ones 30 %."""
+
 
 def judge(series: ProbeSeries, settings: Settings | None = None, reference: Reference | None = None) -> Verdict:
     """Healthy, overfitting, underfitting or undecided, with what says so.
@@ -43,8 +49,8 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
     Overfitting: the last weights lose more on validation rows than a checkpoint that those rows did not choose, beyond
     chance at ``alpha``; unless the training rows lose as well, which is divergence and not overfitting. Underfitting,
     at the end only: training and validation loss both still fall, and as much training again promises a material part
-    of the gain so far; or the run does not beat its base. Healthy: the interval of what the last weights give away
-    ends below what is worth mentioning. Undecided is all else.
+    of the gain so far; or the run does not beat its start, or ends well behind a probe. Healthy: the interval of what
+    the last weights give away ends below what is worth mentioning. Undecided is all else.
 
     Args:
         series: at least one evaluation.
@@ -53,25 +59,23 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
     """
     settings = settings or Settings()
     step = int(series.steps[-1])
-    if len(series) < 2:
-        said = f"Undecided: there is one evaluation (step {step:,}), and it takes two to see a change."
-        return Verdict("undecided", said, settings.metric, step, None, None, missing=missing(series, None))
-    if settings.metric == "accuracy" and (series.a.right is None or series.b.right is None):
-        said = "Undecided: these rows have no right and wrong answers; judge by nll."
-        return Verdict("undecided", said, settings.metric, step, None, None, missing=missing(series, None))
-    facts = gather(series, settings, reference)
+    left = usable(series)
+    why = unusable(series, left, settings.metric)
+    if why is not None:
+        return Verdict("undecided", f"Undecided: {why}.", settings.metric, step, None, None)
+    facts = gather(left, settings, reference)
     finding = found(facts, len(series), series.planned, settings)
     began = int(facts.steps[facts.began]) if finding in ("overfitting", "diverging") else None
     return Verdict(
         label=LABELS.get(finding, "undecided"),
-        sentence=sentence(finding, facts, settings, reference),
+        sentence=sentence(finding, facts, settings),
         metric=settings.metric,
         step=step,
         began=began,
         cost=facts.given.estimate.value,
-        evidence=evidence(facts, settings, reference),
+        evidence=evidence(facts),
         remedies=remedies(finding, facts, settings.recipe),
-        missing=missing(series, facts),
+        missing=missing(series, left, facts),
     )
 
 
@@ -100,16 +104,24 @@ def diverges(facts: Facts, alpha: float) -> bool:
 
 def short_of(facts: Facts, settings: Settings) -> Finding | None:
     """Whether more training, or stronger, is what the run wants."""
-    over, alpha = facts.over_reference, settings.alpha
-    if over is not None and over.interval(1 - 2 * alpha)[0] > facts.worth:
-        return "not carried over" if stays_with_train(facts, alpha) else "behind"
+    over, start, alpha = facts.over_reference, facts.over_start, settings.alpha
+    if over is not None and is_behind(over, facts, alpha):
+        return "not carried over" if over.stays_with_train(alpha, facts.worth) else "behind"
     if promises_more(facts, settings):
         return "underfitting"
-    if over is None or over.p_below <= alpha:
+    if start is None or start.validation.p_below <= alpha:
         return None
-    if stays_with_train(facts, alpha):
+    if start.stays_with_train(alpha, facts.worth):
         return "not carried over"
-    return "nothing learned" if -over.interval(1 - 2 * alpha)[0] <= NOTHING * facts.loss else "gain unclear"
+    most = -start.validation.interval(1 - 2 * alpha)[0]
+    return "nothing learned" if most <= NOTHING * facts.loss else "gain unclear"
+
+
+def is_behind(over: Compared, facts: Facts, alpha: float) -> bool:
+    """Surely worse than the reference by what is worth mentioning, and than one that is not the start by ``BEHIND``."""
+    if over.validation.interval(1 - 2 * alpha)[0] <= facts.worth:
+        return False
+    return over is facts.over_start or facts.loss > (1 + BEHIND) * (facts.loss - over.validation.value)
 
 
 def promises_more(facts: Facts, settings: Settings) -> bool:
@@ -119,11 +131,3 @@ def promises_more(facts: Facts, settings: Settings) -> bool:
         return False
     of_loss = ahead.promised / max(facts.loss, ahead.promised)  # no loss falls below 0
     return (ahead.share * of_loss) ** 0.5 >= settings.promise
-
-
-def stays_with_train(facts: Facts, alpha: float) -> bool:
-    """The training rows beat the reference by what is worth mentioning, and others by less than half of that."""
-    own, others = facts.train_over_reference, facts.over_reference
-    if own is None or others is None or own.p_below > alpha or -own.value <= facts.worth:
-        return False
-    return 2 * others.value > own.value

@@ -15,7 +15,7 @@ def level(alpha: float, look: int, planned: int, finished: bool) -> float:
     looks, spent as O'Brien and Fleming would (Lan and DeMets, Biometrika 70, 1983): next to nothing early, when little
     of the run is seen. What a look has to itself is its increment; increments add up whatever the correlation of the
     looks, which are of the same rows and no random walk. A run that ended before its plan was perhaps ended by what
-    its losses looked like, and has ``STOPPED`` of ``alpha``.
+    its losses looked like, and has ``STOPPED`` of ``alpha``; so has one whose plan is not known.
 
     Args:
         alpha: one-sided error.
@@ -24,7 +24,7 @@ def level(alpha: float, look: int, planned: int, finished: bool) -> float:
         finished: whether training has ended.
     """
     if finished:
-        return alpha if look + 1 >= planned else alpha * STOPPED
+        return alpha if 0 < planned <= look + 1 else alpha * STOPPED
     if planned < look or planned == 0:
         return alpha * 6 / (math.pi * look) ** 2  # these add up to alpha over any number of looks
     return _spent(alpha, look / planned) - (_spent(alpha, (look - 1) / planned) if look > 1 else 0.0)

@@ -20,6 +20,7 @@ class Recipe:
         steps: at most; -1 for no limit.
         regularizers: class names.
         stopping: whether an early stopping is in use.
+        base_lost: whether the adapter has lost the base, so that nothing can be held near its predictions.
     """
 
     target: str = ""
@@ -32,6 +33,7 @@ class Recipe:
     steps: int = -1
     regularizers: tuple[str, ...] = ()
     stopping: bool = False
+    base_lost: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Recipe":

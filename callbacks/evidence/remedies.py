@@ -32,9 +32,9 @@ def _against_overfitting(facts: Facts, recipe: Recipe) -> list[Remedy]:
 def _penalty(facts: Facts, recipe: Recipe) -> Remedy | None:
     """The first that fits the target and what was seen, and is not there yet.
 
-    Smoothed labels first where only confidence is lost; KLToBase needs a base that can do the task; R-Drop compares
-    forwards that differ, so that there has to be dropout; Mixout wants trained linear weights; L2-SP fits whatever
-    trains and does little in a short run.
+    Smoothed labels first where only confidence is lost; KLToBase needs a base that can do the task and that the adapter
+    has not lost; R-Drop compares forwards that differ, so that there has to be dropout; Mixout wants trained linear
+    weights; L2-SP fits whatever trains and does little in a short run.
     """
     is_text = recipe.target in ("CausalLM", "Seq2SeqLM")
     labels = recipe.target in ("SequenceClassifier", "TokenClassifier", "MultiLabelClassifier", "MultipleChoice")
@@ -42,7 +42,7 @@ def _penalty(facts: Facts, recipe: Recipe) -> Remedy | None:
     drops = bool(recipe.dropout) or recipe.target not in ("", "CausalLM")  # decoders mostly come without dropout
     offers = [
         ("LabelSmoothing", "epsilon=0.1", "softer targets", labels and confident),
-        ("KLToBase", "weight=0.1", "predictions held near the base's", is_text),
+        ("KLToBase", "weight=0.1", "predictions held near the base's", is_text and not recipe.base_lost),
         ("RDrop", "weight=1.0", "two dropout masks that have to agree", drops),
         ("Mixout", "p=0.5", "the base's weights mixed in", recipe.adapter == "Full"),
         ("L2SP", "weight=0.1", "weights held near the base's", True),

@@ -1,16 +1,18 @@
 """The verdict in words and numbers."""
 
+import math
+
 from ...contracts.verdict import Evidence
 from .estimate import Estimate
 from .facts import Facts
 from .probe_series import ProbeSeries
-from .settings import Reference, Settings
+from .settings import Settings
 
 UNITS = {"nll": "nats per supervised token", "accuracy": "of the supervised tokens"}
 LOSSES = {"nll": "validation loss", "accuracy": "validation error"}
 
 
-def sentence(finding: str, facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def sentence(finding: str, facts: Facts, settings: Settings) -> str:
     """One paragraph that states what was found and by which numbers."""
     said = {
         "overfitting": _overfitting,
@@ -22,12 +24,12 @@ def sentence(finding: str, facts: Facts, settings: Settings, reference: Referenc
         "gain unclear": _gain_unclear,
         "loss unclear": _loss_unclear,
         "healthy": _healthy,
-    }[finding](facts, settings, reference)
+    }[finding](facts, settings)
     caution = " Fewer than 8 documents: rows count as independent, so the intervals may be too narrow."
     return said + (caution if facts.few_documents else "")
 
 
-def _overfitting(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _overfitting(facts: Facts, settings: Settings) -> str:
     loss = LOSSES[settings.metric]
     return (
         f"Overfitting since step {facts.steps[facts.began]:,}: {loss} was lowest at step {facts.steps[facts.best]:,} "
@@ -36,7 +38,7 @@ def _overfitting(facts: Facts, settings: Settings, reference: Reference | None) 
     )
 
 
-def _diverging(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _diverging(facts: Facts, settings: Settings) -> str:
     assert facts.train_rise is not None
     return (
         f"Undecided: the last weights give away {_ranged(facts.given.estimate, '.3f')} {UNITS[settings.metric]} since "
@@ -45,7 +47,7 @@ def _diverging(facts: Facts, settings: Settings, reference: Reference | None) ->
     )
 
 
-def _underfitting(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _underfitting(facts: Facts, settings: Settings) -> str:
     ahead = facts.progress
     assert ahead is not None
     rows = "training and validation loss both" if ahead.train is not None else "validation loss"
@@ -59,41 +61,46 @@ def _underfitting(facts: Facts, settings: Settings, reference: Reference | None)
     )
 
 
-def _behind(facts: Facts, settings: Settings, reference: Reference | None) -> str:
-    assert facts.over_reference is not None
+def _behind(facts: Facts, settings: Settings) -> str:
+    over = facts.over_reference
+    assert over is not None
     return (
         f"Underfitting: with a {LOSSES[settings.metric]} of {facts.loss:.3f} the last weights are "
-        f"{_ranged(facts.over_reference, '.3f')} {UNITS[settings.metric]} worse than the {_named(reference)}."
+        f"{_ranged(over.validation, '.3f')} {UNITS[settings.metric]} worse than the {over.name}."
     )
 
 
-def _nothing_learned(facts: Facts, settings: Settings, reference: Reference | None) -> str:
-    assert facts.over_reference is not None
+def _nothing_learned(facts: Facts, settings: Settings) -> str:
+    start = facts.over_start
+    assert start is not None
     return (
-        f"Underfitting: the last weights cannot be told from the {_named(reference)}; the {LOSSES[settings.metric]} "
-        f"differs by {_ranged(facts.over_reference, '+.3f')} {UNITS[settings.metric]}."
+        f"Underfitting: the last weights cannot be told from the {start.name}; the {LOSSES[settings.metric]} "
+        f"differs by {_ranged(start.validation, '+.3f')} {UNITS[settings.metric]}."
     )
 
 
-def _not_carried_over(facts: Facts, settings: Settings, reference: Reference | None) -> str:
-    assert facts.over_reference is not None and facts.train_over_reference is not None
+def _not_carried_over(facts: Facts, settings: Settings) -> str:
+    told = [each for each in (facts.over_reference, facts.over_start) if each is not None]
+    over = next(each for each in told if each.stays_with_train(settings.alpha, facts.worth))
+    assert over.train is not None
     return (
-        f"Undecided: the training rows are {-facts.train_over_reference.value:.3f} {UNITS[settings.metric]} better "
-        f"than the {_named(reference)}, and validation is not ({_ranged(facts.over_reference, '+.3f')}): what was "
-        f"learned does not carry over{_corroboration(facts)}."
+        f"Undecided: the training rows are {-over.train.value:.3f} {UNITS[settings.metric]} better than the "
+        f"{over.name}, and validation is not ({_ranged(over.validation, '+.3f')}): what was learned does not carry "
+        f"over{_corroboration(facts)}."
     )
 
 
-def _gain_unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
-    assert facts.over_reference is not None
+def _gain_unclear(facts: Facts, settings: Settings) -> str:
+    start = facts.over_start
+    assert start is not None
     return (
-        f"Undecided: the {LOSSES[settings.metric]} of the last weights differs from that of the {_named(reference)} by "
-        f"{_ranged(facts.over_reference, '+.3f')} {UNITS[settings.metric]}: {facts.over_reference.units:,} validation "
+        f"Undecided: the {LOSSES[settings.metric]} of the last weights differs from that of the {start.name} by "
+        f"{_ranged(start.validation, '+.3f')} {UNITS[settings.metric]}: {start.validation.units:,} validation "
         "rows or documents cannot say whether anything was gained. More of them would decide it."
     )
 
 
-def _loss_unclear(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _loss_unclear(facts: Facts, settings: Settings) -> str:
     return (
         f"Undecided: the last weights give away {_ranged(facts.given.estimate, '+.3f')} {UNITS[settings.metric]}; the "
         f"{facts.given.estimate.units:,} validation rows or documents cannot exclude a loss worth mentioning "
@@ -101,7 +108,7 @@ def _loss_unclear(facts: Facts, settings: Settings, reference: Reference | None)
     )
 
 
-def _healthy(facts: Facts, settings: Settings, reference: Reference | None) -> str:
+def _healthy(facts: Facts, settings: Settings) -> str:
     few = f", as far as {len(facts.steps)} evaluations can tell" if len(facts.steps) < 3 else ""
     high = facts.given.estimate.interval(1 - 2 * settings.alpha)[1]
     return (
@@ -138,18 +145,20 @@ def _kept(settings: Settings) -> str:
     return f" The weights of step {settings.kept:,} are the ones that are kept." if settings.kept is not None else ""
 
 
-def _named(reference: Reference | None) -> str:
-    return reference.name if reference else "base"
-
-
 def _ranged(estimate: Estimate, digits: str) -> str:
     low, high = estimate.interval()
     return f"{estimate.value:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
-def evidence(facts: Facts, settings: Settings, reference: Reference | None) -> list[Evidence]:
+def evidence(facts: Facts) -> list[Evidence]:
     """The numbers with their 95 % intervals."""
+    found = [_evidence(name, one, says) for name, one, says in _measured(facts) if _is_finite(one)]
+    return [*found, Evidence("worth mentioning", facts.worth, None, None, "a smaller loss given away does not matter")]
+
+
+def _measured(facts: Facts) -> list[tuple[str, Estimate, str]]:
     given, ahead = facts.given, facts.progress
+    over, start = facts.over_reference, facts.over_start
     chosen = " and ".join(f"{facts.steps[at]:,}" for at in dict.fromkeys(given.chosen))
     listed: list[tuple[str, Estimate | None, str]] = [
         ("given away", given.estimate, f"loss of the last weights above those of step {chosen}, each chosen on the "
@@ -162,10 +171,16 @@ def evidence(facts: Facts, settings: Settings, reference: Reference | None) -> l
         ("slope of validation", ahead.validation if ahead else None,
          "change of the loss per doubling of the travelled learning rate, at the end"),
         ("slope of training rows", ahead.train if ahead else None, "the same of the train probe"),
-        ("over the reference", facts.over_reference, f"loss of the last weights less that of the {_named(reference)}"),
+        ("over the reference", over.validation if over else None,
+         f"loss of the last weights less that of the {over.name if over else ''}"),
+        ("over the start", start.validation if start and start is not over else None,
+         "loss of the last weights less that before the first step"),
     ]  # fmt: skip
-    found = [_evidence(name, one, says) for name, one, says in listed if one is not None]
-    return [*found, Evidence("worth mentioning", facts.worth, None, None, "a smaller loss given away does not matter")]
+    return [(name, one, says) for name, one, says in listed if one is not None]
+
+
+def _is_finite(estimate: Estimate) -> bool:
+    return all(map(math.isfinite, (estimate.value, *estimate.interval())))
 
 
 def _evidence(name: str, estimate: Estimate, says: str) -> Evidence:
@@ -173,14 +188,22 @@ def _evidence(name: str, estimate: Estimate, says: str) -> Evidence:
     return Evidence(name, estimate.value, low, high, says)
 
 
-def missing(series: ProbeSeries, facts: Facts | None) -> dict[str, str]:
-    """Evidence that could not be had, and why."""
-    if facts is None:
-        return {}
-    reasons = {}
-    if series.train is None:
-        reasons |= dict.fromkeys(("membership AUC", "gap", "gap growth"), "there is no train probe")
-    if series.train is None or not series.base:
+def missing(series: ProbeSeries, left: ProbeSeries, facts: Facts) -> dict[str, str]:
+    """Evidence that could not be had, and why.
+
+    Args:
+        series: all of it.
+        left: what is usable of it.
+        facts: read off that.
+    """
+    reasons = {name: "it is no finite number" for name, one, _ in _measured(facts) if not _is_finite(one)}
+    if len(left) < len(series):
+        dropped = ", ".join(f"{step:,}" for step in series.steps.tolist() if step not in left.steps)
+        reasons["evaluations"] = f"losses that are no finite numbers, which do not count, at step {dropped}"
+    if left.train is None:
+        few = "there is no train probe" if series.train is None else "the train probe has too few rows"
+        reasons |= dict.fromkeys(("membership AUC", "gap", "gap growth"), few)
+    if facts.calibrated is None:
         reasons["membership AUC over base"] = "the losses of the base on these rows are not known"
     if facts.progress is None:
         reasons["slope of validation"] = "no two evaluations lie apart in travelled learning rate"

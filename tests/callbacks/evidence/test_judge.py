@@ -101,6 +101,84 @@ def test_what_does_not_beat_its_reference_underfits(series) -> None:
     assert judge(replace(known, base=better)).label == "healthy"
 
 
+@pytest.mark.parametrize("above", [-0.02, 0.0, 0.005, 0.02])
+def test_level_with_the_probe_is_no_underfitting(series, above: float) -> None:
+    """A converged run within 5 % of a frozen-feature probe that was chosen on the same rows, far below its start."""
+    for seed in range(4):
+        curve = series(FALL, FALL, rows=2000, seed=seed)
+        loss = float(np.concatenate([curve.a.nll[-1], curve.b.nll[-1]]).mean())
+        assert judge(curve, reference=Reference("frozen-feature probe", loss - above, 1.8)).label == "healthy"
+    behind = judge(curve, reference=Reference("frozen-feature probe", loss / 1.4, 1.8))
+    assert behind.label == "underfitting" and "worse than the frozen-feature probe" in behind.sentence
+
+
+def test_what_stays_at_its_start_has_learned_nothing(series) -> None:
+    """Whatever a probe reaches: level with both, and with the start alone."""
+    flat = np.full(20, 0.6)
+    for probe in (0.9, 0.5):
+        verdict = judge(series(flat, flat, rows=2000), reference=Reference("frozen-feature probe", probe, start=0.9))
+        assert verdict.label == "underfitting", verdict.sentence
+    assert "cannot be told from" in judge(series(flat, flat, rows=2000), reference=Reference("x", 0.88, 0.9)).sentence
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("where", ["train", "a", "b"])
+def test_an_evaluation_that_is_no_number_does_not_count(series, bad: float, where: str) -> None:
+    curve = series(RISE, FALL - 0.25 * TIME)
+    nll = getattr(curve, where).nll.copy()
+    nll[7, 3] = bad
+    spoiled = replace(curve, **{where: replace(getattr(curve, where), nll=nll)})
+    verdict = judge(spoiled)
+    assert verdict.label == "overfitting" and verdict.cost == pytest.approx(judge(curve).cost, abs=0.02)
+    assert "step 400" in verdict.missing["evaluations"]
+    numbers = [verdict.cost, *(x for each in verdict.evidence for x in (each.value, each.low, each.high))]
+    assert np.isfinite([x for x in numbers if x is not None]).all()
+    nll[-1, 5] = bad
+    last = judge(spoiled)
+    assert (last.label, last.cost, last.evidence) == ("undecided", None, [])
+    assert "step 1,000 a probed row has a loss that is no finite number" in last.sentence
+    only = judge(spoiled.until(8))
+    assert only.label == "undecided" and "no finite number" in only.sentence
+
+
+def test_a_base_that_is_no_number_is_not_known(series) -> None:
+    curve = series(RISE, FALL - 0.25 * TIME)
+    base = {name: getattr(curve, name).nll[0].copy() for name in ("train", "a", "b")}
+    base["a"][0] = np.nan
+    verdict = judge(replace(curve, base=base))
+    assert verdict.label == "overfitting" and "base" in verdict.missing["membership AUC over base"]
+
+
+@pytest.mark.parametrize("rows", [(1, 0), (1, 1), (4, 3), (50, 0), (50, 3)], ids=str)
+def test_too_few_rows_are_undecided(series, rows: tuple[int, int]) -> None:
+    """No half without rows is divided by, and two rows are no certainty."""
+    curve = series([1.0, 0.5, 0.9], [1.0, 0.5, 0.3])
+
+    def first(of, count: int):
+        return replace(of, nll=of.nll[:, :count], tokens=of.tokens[:count], right=None, groups=of.groups[:count])
+
+    verdict = judge(replace(curve, a=first(curve.a, rows[0]), b=first(curve.b, rows[1])))
+    assert verdict.label == "undecided" and "fewer than 8 validation rows" in verdict.sentence
+    assert f"there are {rows[0]} and {rows[1]}" in verdict.sentence
+    few = judge(replace(curve, train=first(curve.train, 2)))
+    assert few.label == "overfitting" and few.missing["gap"] == "the train probe has too few rows"
+
+
+def test_rows_without_supervised_tokens_do_not_count(series) -> None:
+    curve = series(RISE, FALL - 0.25 * TIME)
+    base = {name: getattr(curve, name).nll[0] + 0.1 for name in ("train", "a", "b")}
+
+    def padded(of):
+        wider = np.concatenate([of.nll, np.zeros((20, 2))], 1)
+        right = np.concatenate([of.right, np.zeros((20, 2))], 1)
+        groups = np.concatenate([of.groups, of.groups.max() + 9_001 + np.arange(2)])
+        return replace(of, nll=wider, tokens=np.concatenate([of.tokens, [0, 0]]), right=right, groups=groups)
+
+    more = {name: padded(getattr(curve, name)) for name in ("train", "a", "b")}
+    longer = {name: np.concatenate([values, [0.0, 0.0]]) for name, values in base.items()}
+    assert judge(replace(curve, base=longer, **more)) == judge(replace(curve, base=base))
+
+
 def test_two_evaluations_say_what_they_can(series) -> None:
     assert judge(series([0.5, 0.9], [0.5, 0.3])).label == "overfitting"
     fine = judge(series([0.55, 0.5], [0.55, 0.5]), reference=Reference("majority class", 2.0, 2.0))
@@ -154,6 +232,16 @@ def test_false_alarms(series, kind: str) -> None:
     curve = np.full(20, 0.5) if kind == "flat" else FALL
     labels = [judge(series(curve, curve - 0.02, rows=200, seed=seed)).label for seed in range(600)]
     assert labels.count("overfitting") / 600 <= 0.065
+
+
+@pytest.mark.slow
+def test_false_alarms_during_a_run_of_unknown_length(series) -> None:
+    """Any of 12 looks at flat curves."""
+    alarms, during = 0, Settings(finished=False)
+    for seed in range(400):
+        curve = replace(series(np.full(12, 0.5), rows=200, seed=seed), planned=0)
+        alarms += any(judge(curve.until(t), during).label == "overfitting" for t in range(2, 13))
+    assert alarms / 400 <= 0.05
 
 
 @pytest.mark.slow

@@ -86,6 +86,7 @@ def test_the_command_line_takes_each_of_them(capsys, series) -> None:
         (Recipe(target="CausalLM", regularizers=("KLToBase",)), "L2SP --model.regularizers.weight=0.1"),
         (Recipe(target="CausalLM", regularizers=("KLToBase",), dropout=0.1), "RDrop --model.regularizers.weight=1.0"),
         (Recipe(target="CausalLM", adapter="Full", regularizers=("KLToBase",)), "Mixout --model.regularizers.p=0.5"),
+        (Recipe(target="CausalLM", base_lost=True), "L2SP --model.regularizers.weight=0.1"),
         (Recipe(target="SequenceClassifier"), "RDrop --model.regularizers.weight=1.0"),
         (Recipe(target="SequenceClassifier", regularizers=("RDrop", "L2SP")), "LabelSmoothing --model.regularizers."),
         (Recipe(), "L2SP --model.regularizers.weight=0.1"),
