@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import CSVLogger
 
 from finelab.callbacks import Baseline, BestCheckpoint, FinalEvaluation, Overfitting, Probes
+from finelab.callbacks.evaluation import undisturbed, untouched_base
 from finelab.callbacks.overfitting import logged
 from finelab.callbacks.results import Results
 from finelab.contracts.errors import UserError
@@ -137,6 +138,23 @@ def test_references_come_from_the_baseline(fit, classifier, data, monkeypatch) -
     assert (seen[-1][1].recipe.target, seen[-1][1].recipe.adapter) == ("SequenceClassifier", "PeftLora")
     fit(classifier(), data(), [Probes(), Overfitting(metric="accuracy"), Baseline(results)], max_epochs=1)
     assert seen[-1][2].loss == 1 - before["probe"]["accuracy"]
+
+
+def test_a_reference_is_of_the_rows_that_are_judged(fit, classifier, data, monkeypatch) -> None:
+    """A validation of two batches does not see all that the reference was evaluated on."""
+    seen = []
+    monkeypatch.setattr("finelab.callbacks.overfitting.judge", lambda *given: seen.append(given) or _verdict())
+    results, probes, again = Results(), Probes(), Probes()
+    module = classifier()
+    fit(module, data(), [probes, Overfitting(), Baseline(results)], max_epochs=1, limit_val_batches=2)
+    rows = [batch for index, batch in enumerate(data().val_dataloader()) if index < 2]
+    with undisturbed(module), untouched_base(module):
+        expected = torch.cat([results.references["probe"](batch).nll for batch in rows])
+    assert len(probes.validation) == len(expected) == 8 < results.rows["validation"]
+    assert seen[-1][2].loss == pytest.approx(expected.mean().item(), rel=1e-5)
+    assert seen[-1][2].loss != pytest.approx(results.before["validation"]["probe"]["nll"], rel=1e-5)
+    again.load_state_dict(torch.load(_saved(probes.state_dict()), weights_only=True))
+    assert again.reference("probe")["nll"].tolist() == probes.reference("probe")["nll"].tolist()
 
 
 def _verdict() -> Verdict:

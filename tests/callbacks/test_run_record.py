@@ -4,9 +4,13 @@ import lightning as L
 import pytest
 import torch
 
+from finelab.callbacks.measure import Measure, measures_of
+from finelab.callbacks.recordable import recordable_verdict
 from finelab.callbacks.run_record import config_digest, data_summary
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.record import read_record
+from finelab.contracts.verdict import Evidence, Verdict
+from finelab.models.non_finite_error import NonFiniteError
 
 
 class Break(L.Callback):
@@ -104,3 +108,58 @@ def test_it_says_what_trains_before_it_trains(fit, classifier, data, run_of, cap
     line = next(message for message in caplog.messages if message.startswith("Training "))
     assert f"Training {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters" in line
     assert line.endswith("LoraConfig merges into plain weights; switched off it is the base.")
+
+
+class Finds(Measure):
+    """What it is told, and whether the others were measured when it concluded."""
+
+    def __init__(self, finding=None) -> None:
+        self.finding = finding or {}
+        self.seen: list[bool] = []
+
+    def measure_best(self, trainer, module) -> None:
+        self.seen.append(False)
+
+    def conclude(self, trainer, module) -> None:
+        self.seen += [bool(each.seen) for each in measures_of(trainer) if isinstance(each, Finds)]
+
+    def findings(self):
+        return self.finding
+
+
+def test_a_record_takes_whatever_a_measure_finds(fit, classifier, data, run_of) -> None:
+    """Each under a name of its own; without what is not finite; and conclusions after all measures."""
+    inf, nan = float("inf"), float("nan")
+    first = Finds({"best": {"nll": inf, "rows": 3}, "drift": nan, "rows": 2, "course": [{"step": 1, "kl": nan}, 2.0]})
+    second = Finds({"blocks": {"all": [0.5, inf]}})
+    run = run_of()
+    fit(classifier(), data(), standard_callbacks(run, [first, second]), max_epochs=1)
+    gone = {"missing": "not finite"}
+    record = read_record(run.directory)
+    assert record.findings["finds"] == {"best": gone, "drift": gone, "rows": 2, "course": [{"step": 1}, 2.0]}
+    assert record.findings["finds_2"] == {"blocks": {"all": [0.5, None]}}
+    assert first.seen == second.seen == [False, True, True]
+
+
+def test_a_run_that_diverges_has_the_record_of_that(fit, classifier, data, run_of) -> None:
+    run = run_of()
+    with pytest.raises(NonFiniteError):
+        fit(classifier(rate=1e12), data(), standard_callbacks(run), max_epochs=4, val_check_interval=1)
+    assert read_record(run.directory).status == "failed: nonfinite"
+
+
+def test_a_record_that_cannot_be_had_hides_no_failure(fit, classifier, data, run_of, monkeypatch, capsys) -> None:
+    run, said = run_of(), "a measure that fails"
+    evidence = [Evidence("gap", float("-inf"), None, None, ""), Evidence("gap", 0.5, float("nan"), 1.0, "")]
+    verdict = Verdict("undecided", "Undecided.", "nll", 1, None, float("inf"), evidence)
+    assert recordable_verdict(verdict).evidence == [Evidence("gap", 0.5, None, 1.0, "")]
+    assert recordable_verdict(verdict).cost is None
+
+    def fails(trainer):
+        raise ValueError(said)
+
+    monkeypatch.setattr("finelab.callbacks.run_record.verdict_of", fails)
+    with pytest.raises(NonFiniteError):
+        fit(classifier(), data(), [Break(NonFiniteError("it is not")), *standard_callbacks(run)])
+    assert said in capsys.readouterr().err
+    assert "NonFiniteError" in (run.directory / "error.txt").read_text()
