@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..contracts.figures import number, signed
-from ..contracts.metrics import MAXIMISED, REFERENCES, TITLES, in_order, strongest_reference, titled
-from ..contracts.record import Record, SplitResult
+from ..contracts.metrics import REFERENCES, TITLES, direction, in_order, strongest_reference, titled
+from ..contracts.record import Best, Record, SplitResult
 from .advice import shown_split
 
 ROOMY = 4
@@ -26,10 +26,13 @@ def scores(record: Record, width: int) -> Iterable[RenderableType]:
     result = record.metrics[split]
     names = in_order({*result.after, *result.missing})
     for unimportant in reversed(by_importance(names, record)):
-        if Measurement.get(Console(), Console(width=500).options, table_of(split, result, names)).maximum <= width:
+        if (
+            Measurement.get(Console(), Console(width=500).options, table_of(split, result, names, record.best)).maximum
+            <= width
+        ):
             break
         names.remove(unimportant)
-    lines: list[RenderableType] = [table_of(split, result, names)]
+    lines: list[RenderableType] = [table_of(split, result, names, record.best)]
     lines += [Padding(Text(line), (0, 2)) for line in unmeasured(result)]
     if elsewhere := sorted(result.after.keys() - {*names, "bits_per_byte"}):
         lines.append(Text(f"  In record.json too: {', '.join(elsewhere)}.", style="dim"))
@@ -54,17 +57,17 @@ def by_importance(names: list[str], record: Record) -> list[str]:
     return [name for name in dict.fromkeys((*first, "nll", *names)) if name in names]
 
 
-def table_of(split: str, result: SplitResult, names: list[str]) -> Table:
+def table_of(split: str, result: SplitResult, names: list[str], best: Best | None) -> Table:
     is_wide = len(names) > ROOMY
     table = Table(box=SIMPLE_HEAD, pad_edge=True, padding=(0, 1, 0, 0) if is_wide else (0, 2, 0, 1))
     table.add_column(f"{split} split, {result.rows:,} rows", min_width=None if is_wide else 30, no_wrap=True)
     for name in names:
-        table.add_column(titled(name), justify="right", no_wrap=True)
+        table.add_column(titled(name, best), justify="right", no_wrap=True)
     for reference, metrics in result.before.items():
         table.add_row(REFERENCES.get(reference, reference), *(number(metrics.get(name)) for name in names))
     table.add_row("tuned", *(number(result.after.get(name)) for name in names), style="bold")
     if reference := strongest_reference(result.before):
-        table.add_row(f"tuned − {reference}", *differences(result, reference, names))
+        table.add_row(f"tuned − {reference}", *differences(result, reference, names, best))
     return table
 
 
@@ -87,7 +90,7 @@ def sets(record: Record) -> Iterable[RenderableType]:
     for name, part in found.items():
         cells: list[str | Text] = [Text(name), f"{part.rows:,}"]
         reference = strongest_reference(part.before)
-        changes = differences(part, reference, names) if reference else [Text("–")] * len(names)
+        changes = differences(part, reference, names, record.best) if reference else [Text("–")] * len(names)
         for metric, change in zip(names, changes, strict=True):
             before = part.before[reference].get(metric) if reference else None
             cells += [number(before), number(part.after[metric]), change]
@@ -95,7 +98,8 @@ def sets(record: Record) -> Iterable[RenderableType]:
     return [table]
 
 
-def differences(result: SplitResult, reference: str, names: list[str]) -> list[Text]:
+def differences(result: SplitResult, reference: str, names: list[str], best: Best | None) -> list[Text]:
+    """Green for the better and red for the worse, without a colour where nobody says which way is better."""
     cells = []
     for name in names:
         before, after = result.before[reference].get(name), result.after.get(name)
@@ -103,6 +107,8 @@ def differences(result: SplitResult, reference: str, names: list[str]) -> list[T
             cells.append(Text(number(None)))
             continue
         change = after - before
-        better = change > 0 if name in MAXIMISED else change < 0
-        cells.append(Text(signed(change, after), style="green" if better else "red" if change else ""))
+        way = direction(name, best)
+        better = change > 0 if way == "max" else change < 0
+        style = "" if way is None or not change else "green" if better else "red"
+        cells.append(Text(signed(change, after), style=style))
     return cells

@@ -92,6 +92,9 @@ def _validation(watched: Watched) -> dict[str, list[str]]:
     lines = {"NLL per supervised token: train and validation": ["^train/nll$", "^val/nll$"]}
     for title, names in shown.items():
         lines[title] = [f"^val/{name}$" for name in names if name in watched.metrics]
+    primary = f"^val/{watched.metrics[0]}$"
+    if not any(primary in tags for tags in lines.values()):
+        lines = {f"{watched.metrics[0]}, which picks the weights": [primary]} | lines
     lines["difference to the reference"] = (
         ["^delta/val/(?!perplexity$)[^/]+$"] if "Differences" in watched.callbacks else []
     )

@@ -3,6 +3,8 @@
 from collections.abc import Collection
 from typing import Literal
 
+from .record import Best
+
 Mode = Literal["max", "min"]
 
 MODES: dict[str, Mode] = {
@@ -33,8 +35,7 @@ MODES: dict[str, Mode] = {
     "exact_match": "max",
     "normalized_exact_match": "max",
 }
-# In the order in which they are shown. The record's alone: bits per byte, which says what bits per character says, and
-# the calibration error in bins of equal mass.
+# In the order in which they are shown.
 TITLES = {
     "exact_match": "exact match",
     "normalized_exact_match": "normalized exact match",
@@ -61,6 +62,18 @@ TITLES = {
     "brier": "Brier",
     "ece": "ECE",
 }
+RECORD_ALONE = frozenset(
+    {
+        "bits_per_byte",
+        "ece_equal_mass",
+        "confidence_minus_accuracy",
+        "generation_length",
+        "generation_ended",
+        "generation_empty",
+        "generation_nll",
+    }
+)
+"""In no table: what another metric says already, and what has lines of its own."""
 REFERENCES = {
     "majority": "majority class",
     "frequencies": "label frequencies",
@@ -69,17 +82,28 @@ REFERENCES = {
     "probe": "frozen-feature probe",
     "base": "base, before training",
 }
-MAXIMISED = frozenset(name for name, mode in MODES.items() if mode == "max")
+ARROWS = {"max": " ↑", "min": " ↓", None: ""}
 
 
-def titled(name: str) -> str:
-    """A metric's title with the direction that is better, e.g. ``NLL ↓``."""
-    return f"{TITLES.get(name, name)} {'↑' if name in MAXIMISED else '↓'}"
+def direction(name: str, *bests: Best | None) -> str | None:
+    """``max`` or ``min``: of a metric that finelab does not know, what the monitor of a run says; None where none does.
+
+    Args:
+        name: of a metric.
+        bests: of the runs that have it.
+    """
+    said = (best.mode for best in bests if best is not None and best.monitor.rpartition("/")[2] == name)
+    return MODES.get(name) or next(said, None)
+
+
+def titled(name: str, *bests: Best | None) -> str:
+    """A metric's title with the direction that is better where it is known, e.g. ``NLL ↓``."""
+    return f"{TITLES.get(name, name)}{ARROWS[direction(name, *bests)]}"
 
 
 def in_order(names: Collection[str]) -> list[str]:
-    """Those that are shown, in their order; the rest stands in the record alone."""
-    return [name for name in TITLES if name in names]
+    """Those that are shown, in their order, a plugged-in metric behind the known ones; the rest is in the record."""
+    return [*(name for name in TITLES if name in names), *sorted(set(names) - TITLES.keys() - RECORD_ALONE)]
 
 
 def strongest_reference(before: dict[str, dict[str, float]]) -> str | None:

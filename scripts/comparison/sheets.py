@@ -40,20 +40,22 @@ def scores(runs: Sequence[ComparedRun], split: str, comparable: Collection[str])
     found = [result for result in results if result is not None]
     names = in_order({name for result in found for name in (*result.after, *result.missing)})
     first, rows = results[0], []
+    bests = [run.record.best for run in runs if run.record is not None]
     for name in names:
+        title = titled(name, *bests)
         afters = [result.after.get(name) if result is not None else None for result in results]
         befores = [before(result, name) if result is not None else None for result in results]
-        rows.append(Row(titled(name), [number(value) for value in befores], "before"))
-        rows.append(Row(titled(name), [number(value) for value in afters], "tuned"))
+        rows.append(Row(title, [number(value) for value in befores], "before"))
+        rows.append(Row(title, [number(value) for value in afters], "tuned"))
         gains = [signed(minus(a, b), a or 0.0) for a, b in zip(afters, befores, strict=True)]
-        rows.append(Row(titled(name), gains, "gain"))
+        rows.append(Row(title, gains, "gain"))
         start = first.after.get(name) if first is not None else None
         others = [value if run.letter in comparable else None for run, value in zip(runs[1:], afters[1:], strict=True)]
         against = [signed(minus(value, start), value or 0.0) for value in others]
-        rows.append(Row(titled(name), [NONE, *against], f"− {runs[0].letter}"))
+        rows.append(Row(title, [NONE, *against], f"− {runs[0].letter}"))
     counts = sorted({result.rows for result in found})
-    title = f"{split} split, {' or '.join(f'{count:,}' for count in counts)} rows"
-    return Sheet(title, [run.letter for run in runs], rows, [*_missing(runs, results), *_unread(runs, split)])
+    heading = f"{split} split, {' or '.join(f'{count:,}' for count in counts)} rows"
+    return Sheet(heading, [run.letter for run in runs], rows, [*_missing(runs, results), *_unread(runs, split)])
 
 
 def before(result: SplitResult, name: str) -> float | None:

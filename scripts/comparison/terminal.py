@@ -98,11 +98,11 @@ def blank() -> Table:
 
 
 def style_of(row: Row, cell: str) -> str:
-    """Green where a difference is for the better."""
+    """Green where a difference is for the better; no colour where nobody says which way is better."""
     if row.part == "tuned":
         return "bold"
     is_difference = row.part == "gain" or row.part.startswith("−")
-    if not is_difference or not cell[1:].strip("0.,"):
+    if not is_difference or row.label[-1:] not in "↑↓" or not cell[1:].strip("0.,"):
         return ""
     return "green" if cell.startswith("+") == row.label.endswith("↑") else "red"
 

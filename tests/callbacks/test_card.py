@@ -6,6 +6,7 @@ import pytest
 
 from finelab.callbacks.advice import advice
 from finelab.callbacks.card import card
+from finelab.callbacks.card_scores import differences
 from finelab.callbacks.factors import factors, method, short_base
 from finelab.callbacks.panels import as_text
 from finelab.contracts.figures import duration
@@ -120,6 +121,29 @@ def test_a_card_of_several_metrics_fits_a_terminal(values, headings, run) -> Non
     assert all(len(line.rstrip()) <= 100 for line in lines if run.directory.name not in line)
     header = next(line for line in lines if "validation split, 123,456 rows" in line)
     assert re.split(r"  +", header.strip())[1:] == headings
+
+
+@pytest.mark.parametrize(
+    ("mode", "style", "heading"), [("max", "green", "auroc ↑"), ("min", "red", "auroc ↓"), (None, "", "auroc")], ids=str
+)
+def test_a_plugged_in_metric_has_a_column_in_the_direction_of_the_monitor(mode, style, heading, run) -> None:
+    split = SplitResult(872, {"probe": SCORES["probe"] | {"auroc": 0.5}}, TUNED | {"auroc": 0.9, "ece_equal_mass": 0.1})
+    best = Best("val/auroc", mode, 0.9, 434) if mode else None
+    record = a_record(metrics={"validation": split}, best=best)
+    text = as_text(card(record, run))
+    header = next(line for line in text.splitlines() if "validation split, 872 rows" in line)
+    assert re.split(r"  +", header.strip())[-1] == heading
+    assert "In record.json too: ece_equal_mass." in text
+    (change,) = differences(split, "probe", ["auroc"], record.best)
+    assert (change.plain, change.style) == ("+0.400", style)
+
+
+def test_the_metric_that_picked_the_weights_stays_within_the_width(run) -> None:
+    known = dict.fromkeys(list(TITLES)[:14], 0.5)
+    split = SplitResult(872, {"probe": known}, known | {"auroc": 0.9, "zeta": 0.1})
+    text = as_text(card(a_record(metrics={"validation": split}, best=Best("val/auroc", "max", 0.9, 434)), run))
+    header = next(line for line in text.splitlines() if "validation split, 872 rows" in line)
+    assert "auroc ↑" in header and "zeta" not in header and len(header.rstrip()) <= 100
 
 
 def test_advice_names_its_evidence() -> None:

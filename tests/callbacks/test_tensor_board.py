@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finelab import callbacks
@@ -30,6 +31,13 @@ def test_only_charts_that_this_run_fills() -> None:
     assert len(canaries) == 1 and canaries[0] not in bare
     assert not any("gap with" in title for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
     assert any(title.startswith("gap:") for title in titles(Watched(CLASSES, EVERY - {"Overfitting"}, gap=True)))
+
+
+@pytest.mark.parametrize(("primary", "charts"), [("auroc", 1), ("web/nll", 1), ("accuracy", 0), ("nll", 0)], ids=str)
+def test_the_metric_that_picks_the_weights_has_a_chart(primary, charts) -> None:
+    found = layout(Watched(list(dict.fromkeys([primary, *CLASSES]))))["3 validation"]
+    assert sum("picks the weights" in title for title in found) == charts
+    assert any(f"^val/{primary}$" in tags for _, tags in found.values())
 
 
 def test_the_band_is_of_tags_and_the_lines_of_patterns() -> None:

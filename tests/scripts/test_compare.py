@@ -20,7 +20,9 @@ from finelab.contracts.record import Best, Cost, Record, SplitResult, write_reco
 from finelab.contracts.verdict import Verdict
 from finelab.scripts.cli import main
 from finelab.scripts.comparison.paired_rows import mean_difference
+from finelab.scripts.comparison.sheet import Row
 from finelab.scripts.comparison.sheets import apart
+from finelab.scripts.comparison.terminal import style_of
 
 from .test_startup import run
 
@@ -344,6 +346,21 @@ def test_names_in_a_run_give_no_orders_to_the_terminal(make, capsys, tmp_path) -
     text = printed(capsys, *runs, "--output", target)
     assert "\x1b" not in text + target.read_text() and "\x9b" not in text + target.read_text()
     assert "\\x1b[31mred" in text
+
+
+def test_a_plugged_in_metric_is_compared(make, capsys, monkeypatch) -> None:
+    runs = [
+        make(
+            f"r{i}",
+            i,
+            a_record({"nll": 1.0, "auroc": value, "other": 0.1}, trail(60), best=Best("val/auroc", "max", value, 9)),
+        )
+        for i, value in enumerate((0.5, 0.9))
+    ]
+    found = [line.split() for line in printed(capsys, *runs).splitlines()]
+    start = next(i for i, line in enumerate(found) if line[:2] == ["auroc", "↑"])
+    assert found[start + 3][-1] == "+0.400" and ["other", "before", "–", "–"] in found
+    assert style_of(Row("auroc ↑", [], "gain"), "+0.400") == "green" and not style_of(Row("other", [], "gain"), "+0.4")
 
 
 def test_without_files_beside_the_record(two, capsys) -> None:
