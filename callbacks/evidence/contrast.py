@@ -6,7 +6,9 @@ from .estimate import Estimate
 from .probe_series import Floats, ProbeSet
 
 FEWEST = 8
-"""Below so many documents, rows count as units; the verdict then says that its intervals may be too narrow."""
+"""Below so many documents, rows count as units; the verdict then says that its intervals may be too narrow. Counted,
+however unequal: 8 to 40 documents that say as much as 2 to 20 equal ones make 3 to 7 % false alarms at a nominal 5 %,
+where their rows as units make 30 to 36 %."""
 
 
 def ratio(values: Floats, tokens: Floats, units: np.ndarray) -> Estimate:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from finelab import models
 from finelab.callbacks import Calibration, ConfusionFigures, FinalEvaluation, Probes
-from finelab.callbacks.calibration import halves
+from finelab.callbacks.calibration import Answers, halves
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.results import Results
 from finelab.models.reliability import equal_width
@@ -145,3 +145,9 @@ def test_tags_and_choices_are_predictions_too() -> None:
     number = make(models.SequenceRegressor)("tiny://bert", adapter)
     assert [unsuited(tags), unsuited(choice)] == ["", ""]
     assert unsuited(number) == "the target is not one class out of several"
+
+
+def test_an_impossible_label_is_a_reason_and_no_infinity() -> None:
+    answers = Answers(1.0)
+    answers.add(torch.tensor([[0.0, -torch.inf], [1.0, 0.0]]), torch.tensor([1, 0]), [0, 1])
+    assert "one of a label is 0" in answers.summary()["missing"]

@@ -1,6 +1,7 @@
 """What is done about a verdict: the line, the curves, the stop, and that nothing else moves."""
 
 import io
+import math
 import re
 from functools import partial
 
@@ -11,11 +12,12 @@ from lightning.pytorch.loggers import CSVLogger
 
 from finelab.callbacks import Baseline, BestCheckpoint, FinalEvaluation, Overfitting, Probes
 from finelab.callbacks.evaluation import undisturbed, untouched_base
-from finelab.callbacks.overfitting import logged
+from finelab.callbacks.overfitting import _recipe, logged
 from finelab.callbacks.results import Results
 from finelab.contracts.errors import UserError
 from finelab.contracts.verdict import Evidence, Verdict
 
+from . import conftest as callback_tests
 from .ranks import AS_RANKS, in_two_ranks
 
 
@@ -166,6 +168,37 @@ def test_without_validation_it_says_so(fit, classifier, data) -> None:
     fit(classifier(), data(), [Probes(), watch], limit_val_batches=0)
     assert watch.verdict is not None
     assert watch.verdict.sentence == "Undecided: there was no validation."
+
+
+def test_one_validation_row_is_undecided(fit, classifier, data, monkeypatch) -> None:
+    monkeypatch.setitem(callback_tests.ROWS, "validation", 1)
+    watch = Overfitting()
+    fit(classifier(), data(), [Probes(), watch], max_epochs=3)
+    assert watch.verdict is not None and watch.verdict.label == "undecided"
+    assert "there are 1 and 0" in watch.verdict.sentence
+
+
+def test_one_validation_that_is_no_number(fit, classifier, data) -> None:
+    """Of three: it is left out of what is judged, and no number of the verdict is none."""
+
+    class Spoil(L.Callback):
+        def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+            if trainer.current_epoch == 1 and batch_idx == 0:
+                outputs["nll"][0] = float("inf")
+
+    watch = Overfitting()
+    fit(classifier(), data(), [Spoil(), Probes(), watch], max_epochs=3)
+    verdict = watch.verdict
+    assert verdict is not None and "evaluations" in verdict.missing
+    assert all(math.isfinite(each.value) for each in verdict.evidence) and verdict.evidence
+
+
+def test_an_adapter_that_lost_the_base_is_told(fit, classifier, data, monkeypatch) -> None:
+    watch, module = Overfitting(), classifier()
+    trainer = fit(module, data(), [Probes(), watch], max_epochs=1)
+    assert not _recipe(trainer, module).base_lost
+    monkeypatch.setattr(type(module.adapter), "base_is", "lost")
+    assert _recipe(trainer, module).base_lost
 
 
 def test_a_trial_run_is_not_judged(fit, classifier, data) -> None:
