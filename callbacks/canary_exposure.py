@@ -19,7 +19,7 @@ from .exposure import BY_CHANCE, Exposure, chance, exposure
 from .measure import Measure, missing
 
 SIGNIFICANT = 0.01
-"""Probability by chance below which the canaries are said to be memorized."""
+"""Probability by chance below which the canaries are said to rank higher than secrets that were never inserted."""
 
 
 class CanaryExposure(Measure):
@@ -38,7 +38,9 @@ class CanaryExposure(Measure):
     most that 255 references show (8.0) from epoch 12 on; LoRA of rank 4 had 6.2 there (``benchmarks/canaries.py``).
 
     Costs one forward of (M + 1) short rows for each canary at every evaluation, by every rank, and no memory beyond a
-    batch. Says nothing where the base has seen the canaries before: their digits are random.
+    batch. Says nothing where the base has seen the canaries before: their digits are random. Where the
+    training rows have few other digits, how often each digit occurs in the canaries may raise their rank without any of
+    them being known by heart.
 
     Args:
         references: secrets to compare each canary with.
@@ -107,7 +109,12 @@ class CanaryExposure(Measure):
             return []
         bits = [each.bits for each in self.newest]
         mean, most, p = float(np.mean(bits)), np.log2(self.compared + 1), chance(bits)
-        seen = "the canaries are memorized" if p < SIGNIFICANT else "no sign that a canary is memorized"
+        seen = "no sign that a canary is memorized"
+        if p < SIGNIFICANT:
+            seen = (
+                "the canaries rank above secrets that were never inserted; some of that may be their kind of text, "
+                "such as which digits are frequent, and not the secrets themselves"
+            )
         says = f"{seen}: {mean:.1f} bits of at most {most:.1f}, {BY_CHANCE:.1f} by chance (p = {p:.1g})"
         return [Evidence("canary exposure", mean, None, None, says)]
 

@@ -88,9 +88,17 @@ def _learning(record: Record) -> str | None:
     if not upto or best is None:
         return None
     entry, name = upto[-1], best.monitor.rpartition("/")[2]
+    gain = entry["learning"]
+    changed = "worse" if gain < 0 else "better"
+    cost = _cost(entry, "for" if gain > 0 else "and")
+    return f"{TITLES.get(name, name)} {changed} by {abs(gain):.3f}{cost} (step {entry['step']:,.0f})"
+
+
+def _cost(entry: Mapping[str, float], joined: str) -> str:
+    if entry.get("forgetting", 0.0) < 0:
+        return f" and GENERAL improved by {-entry['forgetting']:.3f} nats/token"
     lost = {"forgetting": "nats/token on GENERAL", "kl_base_tuned": "nats/token of KL", "feature_drift": "of drift"}
-    cost = next((f" for {entry[key]:+.3f} {unit}" for key, unit in lost.items() if key in entry), "")
-    return f"{TITLES.get(name, name)} better by {entry['learning']:.3f}{cost} (step {entry['step']:,.0f})"
+    return next((f" {joined} {entry[key]:+.3f} {unit}" for key, unit in lost.items() if key in entry), "")
 
 
 def _movement(record: Record) -> str | None:

@@ -127,7 +127,7 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
         if series is None or not set(self.steps) <= set(series.steps.tolist()):
             lacking = (probes.given_up if probes else None) or "Probes must stand before EarlyStopping"
         elif self.criterion.needs_train and series.train is None:
-            lacking = "there are no training rows to look at (Probes has rows: 0, or the data gives none)"
+            lacking = "the data gives no training rows to look at"
         elif self.monitor == "val/accuracy" and series.a.right is None:
             lacking = "nothing of this target can be right or wrong; monitor val/nll"
         if series is None or lacking is not None:
@@ -150,6 +150,12 @@ class EarlyStopping(lightning_callbacks.EarlyStopping):
             )
         purpose = f"EarlyStopping with {self._what_needs_rows()} needs the errors of single rows, which"
         require_probes_before(self, trainer, purpose)
+        probes = probes_of(trainer)
+        if self.criterion.needs_train and probes is not None and not probes.rows:
+            raise UserError(
+                f"EarlyStopping by {name} needs the errors of training rows, and finelab.callbacks.Probes looks at "
+                "none (rows: 0). Raise its rows, or stop by Patience, GL or UP."
+            )
 
     def _what_needs_rows(self) -> str:
         return f"criterion {type(self.criterion).__name__}" if self.criterion.needs_train else "min_delta auto"

@@ -54,6 +54,9 @@ class Forgetting(Measure):
         rows: looked at in each validation.
         final_rows: looked at before and after training.
         cache_dir: where the tokens of ``general`` are kept.
+
+    Raises:
+        UserError: no row to look at, ``general`` for a new head, or one that cannot be read or is trained on.
     """
 
     def __init__(
@@ -86,6 +89,14 @@ class Forgetting(Measure):
         self._looked = False
 
     # ---- the moments
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and self.given is not None and finetuner(pl_module).has_fresh_head:
+            raise UserError(
+                f"finelab.callbacks.Forgetting: general is {str(self.given)!r}, and {type(pl_module).__name__} reads a "
+                "new head: only a language model gives texts a likelihood that could get worse. Remove general; the "
+                "drift of the features is measured without it."
+            )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         finetuner(pl_module).keep_start()

@@ -60,10 +60,10 @@ def general_text(
     Raises:
         UserError: there is no such text, or it is trained on.
     """
-    if given is None:
-        return "no GENERAL text was given (finelab.callbacks.Forgetting: general)"
     if tuner.has_fresh_head:
         return f"{type(tuner).__name__} reads a new head: the base gives texts no likelihood that could get worse"
+    if given is None:
+        return "no GENERAL text was given (finelab.callbacks.Forgetting: general)"
     named = named_set(given, trainer)
     if named is not None:
         return named

@@ -41,9 +41,17 @@ class Probes(Measure):
         rows: most training rows; 0 looks at none.
         directory: of the run; every evaluation leaves ``predictions/probes/SET-STEP.parquet`` there, with the rows that
             are kept: at most 5,000 of each set, a random choice of more. None for no files.
+
+    Raises:
+        UserError: rows is negative.
     """
 
     def __init__(self, rows: int = 512, directory: Path | None = None) -> None:
+        if rows < 0:
+            raise UserError(
+                f"finelab.callbacks.Probes: rows is {rows}; it is the most training rows to look at, and 0 looks at "
+                "none."
+            )
         self.rows, self.directory = rows, directory
         self.train, self.validation = ProbeRows(), ProbeRows()
         self.steps: list[int] = []

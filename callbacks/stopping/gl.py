@@ -2,6 +2,7 @@
 
 import math
 
+from ...contracts.errors import UserError
 from .criterion import Criterion
 from .curve import Curve
 from .judgement import Judgement
@@ -19,11 +20,19 @@ class GL(Criterion):
 
     Args:
         alpha: percent. Prechelt's range is 1 to 5; 2 is the default of EarlyStopping.jl.
+
+    Raises:
+        UserError: alpha is not positive.
     """
 
     is_relative = True
 
     def __init__(self, alpha: float = 2.0) -> None:
+        if not alpha > 0:
+            raise UserError(
+                f"finelab.callbacks.stopping.GL: alpha is {alpha}; it is the loss in percent that is still borne, and "
+                "has to be positive. Prechelt's range is 1 to 5."
+            )
         self.alpha = alpha
 
     def judge(self, curve: Curve) -> Judgement:

@@ -2,6 +2,7 @@
 
 import math
 
+from ...contracts.errors import UserError
 from .criterion import Criterion
 from .curve import Curve
 from .judgement import Judgement
@@ -21,9 +22,17 @@ class Patience(Criterion):
 
     Args:
         patience: evaluations; Lightning's default.
+
+    Raises:
+        UserError: patience is negative.
     """
 
     def __init__(self, patience: int = 3) -> None:
+        if patience < 0:
+            raise UserError(
+                f"finelab.callbacks.EarlyStopping: patience is {patience}; it counts evaluations without an "
+                "improvement, and is at least 0 (stop at the first of them)."
+            )
         self.patience = patience
 
     def judge(self, curve: Curve) -> Judgement:

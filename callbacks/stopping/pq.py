@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from ...contracts.errors import UserError
 from .criterion import Criterion
 from .curve import Curve
 from .gl import generalization_loss, is_worse
@@ -21,13 +22,26 @@ class PQ(Criterion):
 
     Args:
         alpha: Prechelt's range is 0.5 to 3; 0.75 is the default of EarlyStopping.jl.
-        k: evaluations in a strip.
+        k: evaluations in a strip, at least 2.
+
+    Raises:
+        UserError: alpha is not positive, or a strip is too short to show progress.
     """
 
     is_relative = True
     needs_train = True
 
     def __init__(self, alpha: float = 0.75, k: int = 5) -> None:
+        if not alpha > 0:
+            raise UserError(
+                f"finelab.callbacks.stopping.PQ: alpha is {alpha}; it is the largest quotient that is still borne, and "
+                "has to be positive. Prechelt's range is 0.5 to 3."
+            )
+        if k < 2:
+            raise UserError(
+                f"finelab.callbacks.stopping.PQ: k is {k}; the progress within a strip shows in no fewer than 2 "
+                "evaluations. Prechelt takes 5."
+            )
         self.alpha, self.k = alpha, k
 
     def judge(self, curve: Curve) -> Judgement:

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from ...contracts.errors import UserError
 from .criterion import Criterion
 from .curve import Curve
 from .judgement import Judgement
@@ -19,9 +20,17 @@ class UP(Criterion):
     Args:
         strips: Prechelt's s; his range is 2 to 8. On a flat curve of noise every second strip rises.
         k: evaluations in a strip; it takes ``k (strips + 1)`` of them until this can stop.
+
+    Raises:
+        UserError: no strip, or one without an evaluation.
     """
 
     def __init__(self, strips: int = 3, k: int = 5) -> None:
+        if strips < 1 or k < 1:
+            raise UserError(
+                f"finelab.callbacks.stopping.UP: strips is {strips} and k {k}; both are at least 1: the error has to "
+                "rise in so many strips of k evaluations. Prechelt's range of strips is 2 to 8, and k is 5."
+            )
         self.strips, self.k = strips, k
 
     def judge(self, curve: Curve) -> Judgement:

@@ -69,7 +69,10 @@ def test_it_rises_with_training_and_is_kept(kind, canaries, language_model, fit,
     assert judge.verdict is not None
     said = judge.verdict.evidence[-1]
     assert said.name == "canary exposure" and said.value == pytest.approx(finding["best"]["exposure"])
-    assert "the canaries are memorized" in said.says and "6.6, 1.4 by chance" in said.says
+    assert (
+        "the canaries rank above secrets that were never inserted; some of that may be" in said.says
+        and "6.6, 1.4 by chance" in said.says
+    )
     logger.finalize("success")
     events = EventAccumulator(logger.log_dir).Reload()
     curve = [event.value for event in events.Scalars("canary/exposure_x8")]

@@ -303,6 +303,13 @@ def test_forgetting_movement_and_writing_are_a_line_each(run) -> None:
         in text
     )
     assert "learning accuracy better by 0.070 for +0.142 nats/token on GENERAL (step 434)" in text
+    course = FORGETTING["course"][1]
+    for gain, lost, said in (
+        (-0.259, 0.142, "accuracy worse by 0.259 and +0.142 nats/token on GENERAL (step 434)"),
+        (0.07, -1.845, "accuracy better by 0.070 and GENERAL improved by 1.845 nats/token (step 434)"),
+    ):
+        found = FORGETTING | {"course": [course | {"learning": gain, "forgetting": lost}]}
+        assert said in " ".join(as_text(card(a_record(findings={"forgetting": found}), run)).split())
     assert "movement |W − W₀| / |W₀| = 2.00%; most in layer_1 (4.00%), least in layer_0 (1.00%)" in text
     assert "writing 60.0 → 23.4 tokens an answer; 98% ended by themselves" in text
 

@@ -41,3 +41,18 @@ def test_without_a_baseline_nothing_is_logged(fit, classifier, data, tmp_path) -
     logger = Noted(tmp_path)
     fit(classifier(), data(), [Differences()], logger=logger)
     assert not any(name.startswith("delta/") for values in logger.noted.values() for name in values)
+
+
+def test_fewer_rows_than_the_reference_had_give_no_difference(fit, classifier, data, tmp_path) -> None:
+    logger, listed = Noted(tmp_path), [callbacks.Baseline(Results()), Differences()]
+    with pytest.warns(UserWarning, match="limit_val_batches leaves out rows") as said:
+        trainer = fit(classifier(), data(), listed, logger=logger, limit_val_batches=1, max_epochs=2)
+    assert sum("leaves out rows" in str(each.message) for each in said) == 1
+    assert not any(name.startswith("delta/") for values in logger.noted.values() for name in values)
+    assert references(trainer) == {}
+
+
+def test_a_limit_that_leaves_no_row_out_changes_nothing(fit, classifier, data, tmp_path) -> None:
+    logger, listed = Noted(tmp_path), [callbacks.Baseline(Results()), Differences()]
+    trainer = fit(classifier(), data(), listed, logger=logger, limit_val_batches=10_000)
+    assert "delta/val/accuracy" in logger.noted[trainer.global_step]

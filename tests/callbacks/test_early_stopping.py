@@ -80,7 +80,7 @@ FALLS, RISES = [3.0, 2.0], [2.05, 2.1, 2.5, 2.6, 2.7, 2.8]
 
 @pytest.mark.parametrize(
     ("criterion", "evaluations"),
-    [(Patience(3), 5), (GL(4), 4), (PQ(0.0, k=2), 4), (UP(2, k=2), 6)],
+    [(Patience(3), 5), (GL(4), 4), (PQ(1e-6, k=2), 4), (UP(2, k=2), 6)],
     ids=["patience", "gl", "pq", "up"],
 )
 def test_the_best_weights_are_restored_and_the_base_is_read_once(
@@ -130,6 +130,7 @@ def test_an_error_is_what_is_missing_to_one(fit, classifier, data, flat, said) -
             {"monitor": "val/macro_f1", "criterion": PQ()},
             r"criterion PQ needs the errors.*'val/macro_f1'.*val/accuracy",
         ),
+        ({"patience": -2}, "patience is -2; .* at least 0"),
         ({"monitor": "val/macro_f1", "min_delta": "auto"}, r"min_delta auto needs the errors.*'val/macro_f1'"),
         (
             {"min_delta": "auto"},
@@ -140,7 +141,7 @@ def test_an_error_is_what_is_missing_to_one(fit, classifier, data, flat, said) -
             "criterion PQ needs the errors of single rows.*none stands before it",
         ),
     ],
-    ids=["both", "no error", "no rows of f1", "auto of f1", "auto without probes", "pq without probes"],
+    ids=["both", "no error", "no rows of f1", "negative", "auto of f1", "auto without probes", "pq without probes"],
 )
 def test_what_cannot_be_is_refused_before_the_first_step(options, reason, fit, classifier, data) -> None:
     steps = []
@@ -151,7 +152,7 @@ def test_what_cannot_be_is_refused_before_the_first_step(options, reason, fit, c
 
 
 def test_what_turns_out_to_be_missing_is_refused(fit, classifier, language_model, data, flat) -> None:
-    with pytest.raises(UserError, match="criterion PQ needs .*: there are no training rows to look at"):
+    with pytest.raises(UserError, match="criterion PQ needs .*: the data gives no training rows to look at"):
         fit(classifier(), data(), [callbacks.Probes(), callbacks.EarlyStopping(criterion=PQ())])
     with pytest.raises(UserError, match="min_delta auto needs .*none stands before it"):
         fit(classifier(), data(), [callbacks.EarlyStopping(min_delta="auto"), callbacks.Probes()])
@@ -201,7 +202,7 @@ def test_no_rank_goes_on_alone(fit, language_model, flat, tmp_path) -> None:
 
 RESUMED = {
     "patience": {"patience": 2, "min_delta": 1.0},
-    "pq": {"criterion": PQ(0.0, k=2), "min_delta": "auto"},
+    "pq": {"criterion": PQ(1e-6, k=2), "min_delta": "auto"},
 }
 
 
@@ -223,3 +224,10 @@ def test_a_resumed_run_stops_where_it_would_have(name, tmp_path) -> None:
     ):
         compare(straight, case.stopped(folder, stop))
         assert stops[-1].state_dict() == stops[0].state_dict()
+
+
+def test_training_rows_that_nobody_looks_at_are_refused_before_the_first_step(fit, classifier) -> None:
+    watch = L.pytorch.callbacks.LambdaCallback(on_train_start=lambda *args: pytest.fail("it trains"))
+    listed = [watch, callbacks.Probes(rows=0), callbacks.EarlyStopping(criterion=PQ())]
+    with pytest.raises(UserError, match=r"by PQ needs the errors of training rows.*\(rows: 0\)"):
+        fit(classifier(), ProbedData(), listed)

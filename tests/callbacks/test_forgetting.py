@@ -138,7 +138,7 @@ def test_without_general_text_the_divergence_is_still_there(documents, fit) -> N
 
 
 def test_a_new_head_has_a_drift_of_its_features(texts, documents, classifier, fit) -> None:
-    forgetting = Forgetting(texts["general"], cache_dir=texts["cache"])
+    forgetting = Forgetting()
     fit(classifier(), documents("tiny://bert", Classification()), every(forgetting), max_epochs=1)
     found = forgetting.findings()
     assert "reads a new head" in found["general"]["missing"]
@@ -185,13 +185,16 @@ def test_an_evaluation_set_of_the_data_by_its_name(texts, fit) -> None:
         fit(causal(), data(other="validation"), every(Forgetting("task")), max_epochs=1)
 
 
-def test_refusals(texts, documents, fit) -> None:
+def test_refusals(texts, documents, classifier, fit) -> None:
     with pytest.raises(UserError, match="rows is 0"):
         Forgetting(rows=0)
     with pytest.raises(UserError, match="final_rows no less"):
         Forgetting(rows=9, final_rows=8)
     with pytest.raises(UserError, match=r"Forgetting: general: .*nowhere\.jsonl"):
         fit(causal(), documents(), every(Forgetting("./nowhere.jsonl")), max_steps=1)
+    with pytest.raises(UserError, match=r"general is '\./nowhere.jsonl', .* reads a new head.* Remove general"):
+        task = documents("tiny://bert", Classification())
+        fit(classifier(), task, every(Forgetting("./nowhere.jsonl")), max_steps=1)
     again = Forgetting(texts["general"], context=64, cache_dir=texts["cache"])
     again.load_state_dict({"course": [], "base": {}, "fingerprint": "of another file"})
     with pytest.raises(UserError, match="has other rows than when this run began"):

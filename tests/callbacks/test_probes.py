@@ -235,3 +235,8 @@ def test_a_loader_of_probes_starts_no_processes(texts) -> None:
     data = texts("tiny://bert", finelab_data.Classification(), loader=options)
     data.setup("fit")
     assert data.probe_loader(4).num_workers == 0
+
+
+def test_a_negative_number_of_rows_is_refused() -> None:
+    with pytest.raises(UserError, match="rows is -3; .* 0 looks at none"):
+        Probes(rows=-3)

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from finelab.callbacks.stopping import GL, Curve
+from finelab.contracts.errors import UserError
 
 ERRORS = (1, 0.8, 0.7, 0.75, 0.8)
 
@@ -39,3 +40,11 @@ def test_undefined_errors_and_an_error_of_zero() -> None:
     assert GL(5).judge(Curve((math.nan, 0.5, math.nan, 0.6))).value == pytest.approx(20)
     assert not GL(5).judge(Curve((0.5, 0.0, 0.0))).stops
     assert GL(5).judge(Curve((0.5, 0.0, 1e-9))).value == math.inf
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": 0.0}, {"alpha": -5.0}, {"alpha": math.nan}], ids=["alpha 0.0", "alpha -5.0", "alpha nan"]
+)
+def test_what_no_run_could_be_judged_by_is_refused(options) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(options))} (is|{next(iter(options.values()))})"):
+        GL(**options)

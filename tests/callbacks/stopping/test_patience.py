@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from finelab.callbacks.stopping import Curve, Patience
+from finelab.contracts.errors import UserError
 
 NAN = float("nan")
 
@@ -68,3 +69,9 @@ def test_within_the_noise_nothing_counts() -> None:
 def test_what_it_says() -> None:
     judgement = Patience(2).judge(Curve([1.0, 2.0, 2.0]))
     assert (judgement.value, judgement.threshold, judgement.stops) == (2, 2, True)
+
+
+@pytest.mark.parametrize("options", [{"patience": -2}], ids=["patience -2"])
+def test_what_no_run_could_be_judged_by_is_refused(options) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(options))} (is|{next(iter(options.values()))})"):
+        Patience(**options)

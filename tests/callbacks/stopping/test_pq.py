@@ -4,6 +4,7 @@ import pytest
 
 from finelab.callbacks.stopping import PQ, Curve
 from finelab.callbacks.stopping.pq import training_progress
+from finelab.contracts.errors import UserError
 
 ERRORS, TRAIN = (1, 0.8, 0.7, 0.75, 0.8), (1, 0.9, 0.8, 0.72, 0.65)
 
@@ -38,3 +39,11 @@ def test_a_training_error_at_rest_forgives_nothing() -> None:
 
 def test_a_loss_within_the_noise_does_not_count() -> None:
     assert not PQ(0.05).judge(Curve(ERRORS, TRAIN, noise=lambda newer, older: 0.11)).stops
+
+
+@pytest.mark.parametrize(
+    "options", [{"alpha": 0.0}, {"k": 1}, {"k": 0}, {"k": -5}], ids=["alpha 0.0", "k 1", "k 0", "k -5"]
+)
+def test_what_no_run_could_be_judged_by_is_refused(options) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(options))} (is|{next(iter(options.values()))})"):
+        PQ(**options)

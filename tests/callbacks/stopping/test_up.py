@@ -3,6 +3,7 @@ import math
 import pytest
 
 from finelab.callbacks.stopping import UP, Curve
+from finelab.contracts.errors import UserError
 
 
 def stops(errors, strips: int, k: int, **options) -> list[int]:
@@ -48,3 +49,9 @@ def test_an_undefined_error_ends_the_series() -> None:
 
 def test_negative_errors_will_do() -> None:
     assert stops([-0.9, -0.8, -0.7], 2, 1) == [3], "an accuracy that falls"
+
+
+@pytest.mark.parametrize("options", [{"strips": 0}, {"k": 0}, {"k": -1}], ids=["strips 0", "k 0", "k -1"])
+def test_what_no_run_could_be_judged_by_is_refused(options) -> None:
+    with pytest.raises(UserError, match=f"{next(iter(options))} (is|{next(iter(options.values()))})"):
+        UP(**options)
