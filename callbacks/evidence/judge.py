@@ -73,7 +73,7 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
         step=step,
         began=began,
         cost=facts.given.estimate.value,
-        evidence=evidence(facts),
+        evidence=evidence(facts, finding),
         remedies=remedies(finding, facts, settings.recipe),
         missing=missing(series, left, facts),
     )

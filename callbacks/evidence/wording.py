@@ -11,6 +11,16 @@ from .settings import Settings
 UNITS = {"nll": "nats per supervised token", "accuracy": "of the supervised tokens"}
 LOSSES = {"nll": "validation loss", "accuracy": "validation error"}
 
+SLOPES, OVER = ("slope of validation", "slope of training rows"), ("over the reference", "over the start")
+RESTS_ON = {
+    "underfitting": SLOPES,
+    "behind": OVER,
+    "nothing learned": OVER,
+    "not carried over": OVER,
+    "gain unclear": OVER,
+}
+"""Finding -> the numbers that decide it, where it is not the loss given away."""
+
 
 def sentence(finding: str, facts: Facts, settings: Settings) -> str:
     """One paragraph that states what was found and by which numbers."""
@@ -150,9 +160,10 @@ def _ranged(estimate: Estimate, digits: str) -> str:
     return f"{estimate.value:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
-def evidence(facts: Facts) -> list[Evidence]:
-    """The numbers with their 95 % intervals."""
+def evidence(facts: Facts, finding: str) -> list[Evidence]:
+    """The numbers with their 95 % intervals, first those that the finding rests on."""
     found = [_evidence(name, one, says) for name, one, says in _measured(facts) if _is_finite(one)]
+    found.sort(key=lambda one: one.name not in RESTS_ON.get(finding, ()))
     return [*found, Evidence("worth mentioning", facts.worth, None, None, "a smaller loss given away does not matter")]
 
 

@@ -1,8 +1,11 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from finelab.callbacks.evidence import wording
+from finelab.callbacks.evidence.estimate import Estimate
 from finelab.callbacks.evidence.judge import judge
 from finelab.callbacks.evidence.recipe import Recipe
 from finelab.callbacks.evidence.settings import Reference, Settings
@@ -266,3 +269,16 @@ def test_nothing_left_to_lose(series) -> None:
     right = np.repeat(np.linspace(0.5, 1, 20)[:, None] ** 0.1, 200, 1)
     done = replace(curve, a=replace(curve.a, right=right), b=replace(curve.b, right=right))
     assert judge(done, Settings(metric="accuracy")).label in ("healthy", "underfitting")
+
+
+@pytest.mark.parametrize(
+    ("finding", "first"),
+    [("underfitting", "slope of validation"), ("behind", "over the reference"), ("overfitting", "given away")],
+)
+def test_the_numbers_that_decide_stand_first(finding, first, monkeypatch) -> None:
+    names = ("given away", "gap", "slope of validation", "slope of training rows", "over the reference")
+    one = Estimate(0.1, 0.01, 9, 10)
+    monkeypatch.setattr(wording, "_measured", lambda facts: [(name, one, "") for name in names])
+    facts = SimpleNamespace(worth=0.01)
+    found = [each.name for each in wording.evidence(facts, finding)]
+    assert found[0] == first and sorted(found) == sorted((*names, "worth mentioning"))
