@@ -39,7 +39,8 @@ class Facts:
         membership: AUC of the last weights.
         calibrated: the same by loss less the base's loss; None also without base.
         progress: at the end; None where evaluations do not lie apart.
-        accuracy: change of the share of right tokens since the best evaluation; None where nothing is right or wrong.
+        accuracy: change of the share of right tokens since the best evaluation; None where nothing is right or wrong,
+            and where the last is the best.
         right: that share for the last weights.
         over_reference: the last weights against what they have to beat; None where there is nothing.
         over_start: against what there was before the first step, and the same object where that is the reference.
@@ -181,7 +182,8 @@ def _accuracy(
     if series.a.right is None or series.b.right is None:
         return None, None
     wrong = Half.of(series.a, units_a, "accuracy") + Half.of(series.b, units_b, "accuracy")
-    return -wrong.rise(len(series) - 1, best), 1.0 - float(wrong.mean[-1])
+    last = len(series) - 1
+    return (None if best == last else -wrong.rise(last, best)), 1.0 - float(wrong.mean[-1])
 
 
 def _all(series: ProbeSeries) -> ProbeSet:

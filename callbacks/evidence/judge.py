@@ -65,6 +65,7 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
         return Verdict("undecided", f"Undecided: {why}.", settings.metric, step, None, None)
     facts = gather(left, settings, reference)
     finding = found(facts, len(series), series.planned, settings)
+    stopped = settings.finished and settings.recipe.stopping and len(series) + 1 < series.planned
     began = int(facts.steps[facts.began]) if finding in ("overfitting", "diverging") else None
     return Verdict(
         label=LABELS.get(finding, "undecided"),
@@ -74,7 +75,7 @@ def judge(series: ProbeSeries, settings: Settings | None = None, reference: Refe
         began=began,
         cost=facts.given.estimate.value,
         evidence=evidence(facts, finding),
-        remedies=remedies(finding, facts, settings.recipe),
+        remedies=remedies(finding, facts, settings.recipe, stopped),
         missing=missing(series, left, facts),
     )
 

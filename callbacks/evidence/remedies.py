@@ -6,14 +6,22 @@ from .recipe import Recipe
 
 METHODS = "finelab.models.regularizers"
 MOST = 2
+PATIENCE = Remedy("more patience in early stopping", "")
 
 
-def remedies(finding: str, facts: Facts, recipe: Recipe) -> list[Remedy]:
-    """At most two, the most promising first; none for a healthy run or an unclear one."""
+def remedies(finding: str, facts: Facts, recipe: Recipe, stopped: bool) -> list[Remedy]:
+    """At most two, the most promising first; none for a healthy run or an unclear one.
+
+    Args:
+        finding: of the judge.
+        facts: that it rests on.
+        recipe: what is in use.
+        stopped: early stopping ended the run before its plan did, which a longer plan would not change.
+    """
     if finding in ("overfitting", "not carried over"):
         return _against_overfitting(facts, recipe)[:MOST]
     if finding in ("underfitting", "behind", "nothing learned"):
-        return _against_underfitting(recipe)[:MOST]
+        return [_rate(recipe, 3.0, "a higher learning rate"), PATIENCE if stopped else _longer(recipe)]
     if finding == "diverging":
         return [_rate(recipe, 1 / 3, "a lower learning rate")]
     return []
@@ -78,14 +86,6 @@ def _smaller(recipe: Recipe) -> Remedy | None:
     if recipe.adapter == "Full":
         return Remedy("a LoRA adapter", "--model.adapter=peft.LoraConfig --model.adapter.target_modules=all-linear")
     return None
-
-
-def _against_underfitting(recipe: Recipe) -> list[Remedy]:
-    longer = _longer(recipe)
-    larger = (
-        [Remedy(f"rank {4 * recipe.rank}", f"--model.adapter.init_args.r={4 * recipe.rank}")] if recipe.rank else []
-    )
-    return [_rate(recipe, 3.0, "a higher learning rate"), longer, *larger]
 
 
 def _longer(recipe: Recipe) -> Remedy:

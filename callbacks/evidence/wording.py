@@ -4,7 +4,7 @@ import math
 
 from ...contracts.verdict import Evidence
 from .estimate import Estimate
-from .facts import Facts
+from .facts import LEAST, Facts
 from .probe_series import ProbeSeries
 from .settings import Settings
 
@@ -111,6 +111,12 @@ def _gain_unclear(facts: Facts, settings: Settings) -> str:
 
 
 def _loss_unclear(facts: Facts, settings: Settings) -> str:
+    if facts.given.estimate.interval()[0] > facts.worth:
+        return (
+            f"Undecided: the last weights give away {_ranged(facts.given.estimate, '+.3f')} {UNITS[settings.metric]}, "
+            f"which would be worth mentioning ({facts.worth:.3f}), but is not beyond chance at the level of this look, "
+            "one of several that share the error. More validation rows would decide it."
+        )
     return (
         f"Undecided: the last weights give away {_ranged(facts.given.estimate, '+.3f')} {UNITS[settings.metric]}; the "
         f"{facts.given.estimate.units:,} validation rows or documents cannot exclude a loss worth mentioning "
@@ -148,7 +154,10 @@ def _accuracy(facts: Facts, settings: Settings) -> str:
             f" Accuracy still rose by {change.value:.3f}, to {facts.right:.3f}: the model grows over-confident, not "
             "worse at the task."
         )
-    return f" Accuracy changed by {_ranged(change, '+.3f')}, which is within chance: the loss is one of confidence."
+    changed = f" Accuracy changed by {_ranged(change, '+.3f')}"
+    if low > -LEAST:
+        return f"{changed}, which leaves no room for a fall by {LEAST:g}: the loss is one of confidence."
+    return f"{changed}: these rows cannot tell whether it fell too."
 
 
 def _kept(settings: Settings) -> str:
@@ -219,5 +228,7 @@ def missing(series: ProbeSeries, left: ProbeSeries, facts: Facts) -> dict[str, s
     if facts.progress is None:
         reasons["slope of validation"] = "no two evaluations lie apart in travelled learning rate"
     if facts.accuracy is None:
-        reasons["accuracy change"] = "these rows have no right and wrong answers"
+        is_best = facts.right is not None
+        why = "the last weights are the best" if is_best else "these rows have no right and wrong answers"
+        reasons["accuracy change"] = why
     return reasons

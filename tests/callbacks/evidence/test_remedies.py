@@ -126,3 +126,12 @@ def test_slow_runs_are_told_to_go_faster_or_on(series) -> None:
     ]
     assert tried(curve, Recipe(rate=1e-4, steps=50))[1] == "--trainer.max_steps=150"
     assert tried(curve, Recipe()) == ["", ""]
+
+
+def test_a_longer_plan_is_not_suggested_where_early_stopping_ended_the_run(series) -> None:
+    curve = replace(series(SLOW, SLOW), planned=60)
+    recipe = Recipe(rate=1e-4, epochs=3, stopping=True)
+    said = [one.what for one in judge(curve, Settings(recipe=recipe)).remedies]
+    assert said == ["a higher learning rate (0.0003)", "more patience in early stopping"]
+    assert tried(replace(curve, planned=20), recipe)[1] == "--trainer.max_epochs=9", "the plan was its end"
+    assert tried(curve, replace(recipe, stopping=False))[1] == "--trainer.max_epochs=9"
