@@ -42,6 +42,9 @@ class Baseline(Callback):
     (``majority`` by the class frequencies, ``mean`` of a regression, ...), and where the target is a class ``probe``
     (``FrozenFeatureProbe`` on what the head reads of the untouched base).
 
+    Logs ``baseline/NAME/METRIC`` of the validation split for each of them at step 0, and ``base`` as the model's own
+    ``val/METRIC`` there too.
+
     A run that was resumed knows all of this from its training state.
 
     Args:
@@ -103,9 +106,9 @@ class Baseline(Callback):
             probes = probes_of(trainer)
             if probes is not None and "validation" in found:
                 probes.take_reference(name, found["validation"])
-            if name == "base" and found:
-                for logger in trainer.loggers:
-                    logger.log_metrics(logged(found), step=trainer.global_step)
+            for logger in trainer.loggers if found else ():
+                own = {f"baseline/{name}/{key.removeprefix('val/')}": value for key, value in logged(found).items()}
+                logger.log_metrics(own | (logged(found) if name == "base" else {}), step=trainer.global_step)
         return scored
 
     def _references_of_a_fresh_head(self, trainer: Trainer, module: LightningModule) -> dict[str, Score]:

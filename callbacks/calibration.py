@@ -1,6 +1,7 @@
 """Whether a classifier's probabilities are frequencies, and whether one number would make them so. Legend: n
 predictions, C classes."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from ..contracts.batch import Batch
+from ..contracts.verdict import Evidence
 from ..models.classification_meter import brier
 from ..models.generative import Generative
 from ..models.likelihoods import Categorical
@@ -44,18 +46,48 @@ class Calibration(Measure):
 
     Logs ``calibration/confidence_minus_accuracy`` at every validation (above 0: overconfident; that it grows is one
     sign of overfitting), at the end ``calibration/temperature``, ``calibration/ece_before`` and
-    ``calibration/ece_after``, and the picture ``calibration/reliability``.
+    ``calibration/ece_after``, and the picture ``calibration/reliability``. To a verdict it adds the calibration drift:
+    how far mean confidence less accuracy has moved since the validation with the lowest NLL.
+
+    Attributes:
+        course: step, NLL and confidence less accuracy of every validation that has both.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
+        self.course: list[list[float]] = []
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         drift = trainer.callback_metrics.get(f"val/{DRIFT}")
         if drift is None or trainer.state.fn != "fit" or trainer.sanity_checking or not torch.isfinite(drift):
             return
+        nll = float(trainer.callback_metrics.get("val/nll", math.nan))
+        if math.isfinite(nll):
+            before = [entry for entry in self.course if entry[0] != trainer.global_step]
+            self.course = [*before, [float(trainer.global_step), nll, drift.item()]]
         for logger in trainer.loggers:
             logger.log_metrics({f"calibration/{DRIFT}": drift.item()}, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"course": self.course}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.course = [list(entry) for entry in state_dict["course"]]
+
+    def evidence(self) -> list[Evidence]:
+        if not self.course:
+            return []
+        (step, _, now), (best, _, then) = self.course[-1], min(self.course, key=lambda entry: entry[1])
+        drift = now - then
+        moved = "more confident than it is right" if drift > 0 else "less confident for what it is right"
+        says = (
+            f"mean confidence less accuracy {now:+.3f} at step {step:,.0f}, {then:+.3f} at the lowest NLL ({best:,.0f})"
+        )
+        if step == best:
+            says = f"mean confidence less accuracy {now:+.3f}; the newest validation has the lowest NLL"
+        elif drift:
+            says += f": {moved} since"
+        return [Evidence("calibration drift", drift, None, None, says)]
 
     def measure_best(self, trainer: Trainer, module: LightningModule) -> None:
         first = halves(trainer)

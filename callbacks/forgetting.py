@@ -39,7 +39,8 @@ class Forgetting(Measure):
 
     Rows are drawn by their sample id, the same ones every time. ``course`` of the findings has for each validation the
     gain of the monitored metric over the strongest reference (positive is better) beside these, and the chart
-    ``forgetting/learning_vs_forgetting`` shows it.
+    ``forgetting/learning_vs_forgetting`` shows it. Its origin is the untouched base; of a new head it is the
+    strongest reference on the frozen base (the frozen-feature probe where there is one), not the new head's start.
 
     Costs per validation a forward of ``rows`` rows of GENERAL and two of as many validation rows (one by the base:
     the adapter switched off, or the weights of the start put in place). Memory: the tuned logits of a batch or 256 MiB
@@ -245,7 +246,13 @@ class Forgetting(Measure):
         gained = f"gain in {watched(trainer, module)[0]} over the reference"
         columns = ([entry[name] for entry in points] for name in ("step", "learning", chosen))
         steps, learning, forgetting = ([0.0, *values] for values in columns)
-        picture = learning_vs_forgetting([int(step) for step in steps], learning, forgetting, (gained, axes[chosen]))
+        origin = (
+            "the reference on the frozen base, no new head"
+            if finetuner(module).has_fresh_head
+            else "the untouched base"
+        )
+        names = (gained, axes[chosen])
+        picture = learning_vs_forgetting([int(step) for step in steps], learning, forgetting, names, origin)
         for logger in tensorboard_loggers(trainer):
             tag = "forgetting/learning_vs_forgetting"
             logger.experiment.add_image(tag, picture, trainer.global_step, dataformats="HWC")

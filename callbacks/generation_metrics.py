@@ -37,6 +37,8 @@ class GenerationMetrics(SplitMetrics, Measure):
     signatures stand in the record's notes. Exact match is the share of questions with one of the references' answers,
     normalized exact match the same as SQuAD compares (lower case, no punctuation, no articles). Every validation logs
     them as ``val/chrf`` and so on, so that ``monitor`` may name them. What the references do not define is missing.
+    Answers that are all empty against real references are no such thing: they score a true 0, beside
+    ``generation_empty`` 1.
 
     Beside them stands how the model wrote: ``generation_length`` (tokens of an answer, without the one that ends it),
     ``generation_ended`` (share of the answers that the model ended itself), ``generation_empty`` (share without text)

@@ -47,7 +47,8 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
 
     The training state comes first, before the user's ``own``: it must be taken before anyone sees the next batch. A
     user's own ``Measure`` replaces the standard one of the same class. Measures stand before the other ``own``, since
-    an average of weights is taken back at the end of a validation; ``Probes`` stand before what reads them.
+    an average of weights is taken back at the end of a validation; ``Probes`` stand before what reads them, and what
+    gives evidence before ``Overfitting``.
 
     The end: clocks stop, the best weights are loaded (by ``FinalEvaluation``, since Lightning runs checkpoint callbacks
     last), everything is evaluated, the record is written, TensorBoard and the card show it.
@@ -74,9 +75,9 @@ def standard_callbacks(run: Run, own: Sequence[Callback] = ()) -> list[Callback]
         Differences(),
         order,
         history,
+        Calibration(),
         Overfitting(),
         *progress(run.config.get("trainer", {})),
-        Calibration(),
         Baseline(results, evaluate_test=run.evaluate_test),
         FinalEvaluation(results, best, run.evaluate_test),
         ConfusionFigures(results),

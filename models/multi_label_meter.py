@@ -21,6 +21,11 @@ class MultiLabelMeter(Meter):
     ``zero_division=nan``). Where no row has any label there is no average precision, and where none is predicted either
     no F1.
 
+    The average precision is exact, and for it the probabilities of all rows are kept ([n, C] float32, the labels as
+    int64 beside them). Counts in 2,000 bins of the probability would need no more memory for more rows, and were off by
+    up to 0.005 on 200 spread rows, 0.0016 on 20,000 of rare labels, and 0.04 where a model that has learnt little says
+    much the same of every row.
+
     Tables: per_class.
 
     Args:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 SCRIPT = Path(__file__).resolve().parent.parent / "benchmarks" / "peers.py"
 
@@ -49,6 +50,30 @@ def test_generation_in_batches_wrote_the_same_texts_at_least_twice_as_fast():
             medians = own["medians"][clock]
             assert ratios == {side: pytest.approx(medians["one by one"] / medians[side]) for side in ratios}
             assert min(ratios.values()) >= 2, (name, clock)
+
+
+def counted(content) -> list[dict]:
+    """Every count of something with its rate, wherever it stands."""
+    if not isinstance(content, dict):
+        return []
+    own = [content] if content.keys() >= {"count", "of"} else []
+    return own + [found for part in content.values() for found in counted(part)]
+
+
+def test_the_verdicts_gates_are_held_and_its_rates_follow_from_its_counts():
+    content = json.loads((SCRIPT.parent / "results" / "verdict.json").read_text())
+    own = content["simulated"]
+    assert own["gates"] == dict.fromkeys(("false alarms", "hits", "underfitting"), True)
+    assert own["false alarms"]["high"] <= 0.05 and own["hits"]["low"] >= 0.9
+    assert sum(sum(group["labels"].values()) for group in own["by group"].values()) == own["runs"] == 10_000
+    rates = counted(content)
+    assert len(rates) > 10
+    for each in rates:
+        if each["of"] == 0:
+            assert each["missing"] and "rate" not in each
+            continue
+        ends = binomtest(each["count"], each["of"]).proportion_ci(0.95, "exact")
+        assert [each["rate"], each["low"], each["high"]] == pytest.approx([each["count"] / each["of"], *ends], abs=6e-5)
 
 
 @pytest.mark.slow

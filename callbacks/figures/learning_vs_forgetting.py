@@ -8,14 +8,15 @@ from .picture import blank, pixels
 
 
 def learning_vs_forgetting(
-    steps: Sequence[int], learning: Sequence[float], forgetting: Sequence[float], names: tuple[str, str]
+    steps: Sequence[int], learning: Sequence[float], forgetting: Sequence[float], names: tuple[str, str], origin: str
 ) -> np.ndarray:
     """A line through the validations in their order, coloured by step (cividis); a good run goes right and stays low.
 
     Args:
-        steps: [T], the untouched base at 0 among them.
-        learning: [T] gain over the base, higher is better; forgetting: [T], higher is worse.
+        steps: [T]; the first point is the reference before training.
+        learning: [T] gain over the reference, higher is better; forgetting: [T], higher is worse.
         names: of the two axes.
+        origin: what the first point is, e.g. ``base``.
 
     Returns:
         [height, width, 3] uint8.
@@ -25,10 +26,9 @@ def learning_vs_forgetting(
     axes.plot(learning, forgetting, color="0.6", linewidth=1, zorder=1)
     points = axes.scatter(learning, forgetting, c=list(steps), cmap="cividis", s=28, zorder=2, edgecolors="black")
     figure.colorbar(points, ax=axes, label="step")
-    for at in {0, len(steps) - 1}:
-        axes.annotate(
-            f"step {steps[at]}", (learning[at], forgetting[at]), (5, 5), textcoords="offset points", fontsize=8
-        )
+    said = {len(steps) - 1: f"step {steps[-1]}", 0: f"step {steps[0]}: {origin}"}
+    for at, what in said.items():
+        axes.annotate(what, (learning[at], forgetting[at]), (5, 5), textcoords="offset points", fontsize=8)
     axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
     axes.set_xlabel(f"learning: {names[0]}", parse_math=False)

@@ -13,17 +13,17 @@ CASE = Case("0", "flat", "sound", False, True, 0.0, "healthy", (), 2, (10, 20, 3
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     file = tmp_path_factory.mktemp("verdict") / "verdict.json"
-    content = main(["--simulate", "200", "--seed", "1", "--during", "10", "--output", str(file)])
+    content = main(["--simulate", "400", "--seed", "1", "--during", "10", "--output", str(file)])
     assert json.loads(file.read_text()) == content
     return content["simulated"]
 
 
-def test_false_alarms_and_hits_of_200_runs(results):
-    """The gates of 10,000 runs, with the width of 200 runs' intervals."""
-    assert results["runs"] == 200
-    assert results["false alarms"]["low"] <= 0.05
-    assert results["hits"]["high"] >= 0.9
-    assert results["hits that rows could show"]["rate"] >= 0.9
+def test_false_alarms_and_hits_of_400_runs(results):
+    """The rates themselves, of 10,000 runs 0.013 and 0.933: an interval of so few runs lets twice the gate pass."""
+    assert results["runs"] == 400
+    assert results["false alarms"]["of"] >= 150 and results["false alarms"]["rate"] <= 0.04
+    assert results["hits"]["of"] >= 150 and results["hits"]["rate"] >= 0.9
+    assert results["hits that rows could show"]["rate"] >= 0.97
 
 
 def test_the_page_has_what_was_counted(results):
@@ -37,7 +37,7 @@ def test_the_page_has_what_was_counted(results):
 
 def test_every_run_is_counted_once(results):
     labels = [sum(group["labels"].values()) for group in results["by group"].values()]
-    assert labels == [40] * 5
+    assert labels == [80] * 5
     bands = sum(band["of"] for band in results["hits by effect"].values())
     assert bands == results["hits"]["of"]
 

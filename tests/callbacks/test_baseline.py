@@ -9,6 +9,7 @@ from peft import LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuni
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.preprocessing import StandardScaler
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finelab import callbacks, models
 from finelab.callbacks.evaluation import undisturbed
@@ -72,6 +73,29 @@ def test_a_language_model_is_its_own_baseline(fit, language_model, data, tmp_pat
     assert results.after["validation"]["nll"] < results.before["validation"]["base"]["nll"]
     table = pyarrow.parquet.read_table(tmp_path / results.examples["validation-before"]).to_pydict()
     assert sum(table["nll"]) / sum(table["tokens"]) == pytest.approx(total / tokens, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["classes", "text"])
+def test_every_reference_is_logged_at_step_0(kind, fit, classifier, language_model, data, run_of, board) -> None:
+    run = run_of()
+    results, module = Results(run.directory), classifier() if kind == "classes" else language_model()
+    fit(module, data(kind), [callbacks.Baseline(results)], max_steps=1, logger=board(run))
+    events = EventAccumulator(str(run.directory)).Reload()
+    before = results.before["validation"]
+    assert list(before) == (["majority", "probe"] if kind == "classes" else ["base"])
+    expected = {f"baseline/{name}/{key}": value for name, own in before.items() for key, value in own.items()}
+    assert "nll" in before[list(before)[-1]]
+    tags = {tag for tag in events.Tags()["scalars"] if tag.startswith("baseline/")}
+    assert tags >= expected.keys()
+    for tag in tags:
+        (point,) = events.Scalars(tag)
+        assert point.step == 0 and (math.isnan(point.value) or point.value == pytest.approx(expected[tag], rel=1e-6))
+    own = {tag: points for tag in before.get("base", {}) if (points := events.Scalars(f"val/{tag}"))}
+    assert all(
+        points[0].step == 0 and points[0].value == events.Scalars(f"baseline/base/{tag}")[0].value
+        for tag, points in own.items()
+    )
+    assert bool(own) == (kind == "text")
 
 
 def test_a_data_module_without_evaluation_loaders_still_trains(fit, classifier, data) -> None:

@@ -12,10 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn import functional as F
 
 from finelab import models
-from finelab.callbacks import Calibration, ConfusionFigures, FinalEvaluation, Probes
+from finelab.callbacks import Calibration, ConfusionFigures, FinalEvaluation, Overfitting, Probes
 from finelab.callbacks.calibration import Answers, halves
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.results import Results
+from finelab.callbacks.standard import standard_callbacks
 from finelab.models.reliability import equal_width
 
 
@@ -105,6 +106,62 @@ def test_the_curves_and_pictures_of_a_run(fit, classifier, data, run_of, board) 
     for name in ("temperature", "ece_before", "ece_after"):
         assert [point.step for point in events.Scalars(f"calibration/{name}")] == [12]
     assert np.sum(results.tables["validation"]["confusion_matrix"]["counts"]) == 10
+
+
+def course_of(*entries: tuple[float, float, float]) -> Calibration:
+    calibration = Calibration()
+    calibration.load_state_dict({"course": [list(entry) for entry in entries]})
+    return calibration
+
+
+def test_the_drift_is_against_the_validation_with_the_lowest_nll() -> None:
+    (found,) = course_of((10, 0.7, -0.05), (20, 0.5, 0.01), (30, 0.6, 0.21)).evidence()
+    assert found.name == "calibration drift" and found.value == pytest.approx(0.2)
+    assert (found.low, found.high) == (None, None)
+    said = "mean confidence less accuracy +0.210 at step 30, +0.010 at the lowest NLL (20)"
+    assert found.says == f"{said}: more confident than it is right since"
+    (back,) = course_of((10, 0.5, 0.3), (20, 0.6, 0.1)).evidence()
+    assert back.value == pytest.approx(-0.2) and back.says.endswith("less confident for what it is right since")
+    (lowest,) = course_of((10, 0.7, -0.05), (20, 0.5, 0.01)).evidence()
+    assert lowest.value == 0 and lowest.says.endswith("the newest validation has the lowest NLL")
+    assert Calibration().evidence() == []
+
+
+def test_the_drift_stands_in_the_verdict_of_the_same_validation(fit, classifier, data, language_model, run_of) -> None:
+    given = []
+
+    class Judged(Callback):
+        def on_validation_end(self, trainer, pl_module) -> None:
+            (verdict,) = [each.verdict for each in trainer.callbacks if isinstance(each, Overfitting)]
+            given.append({each.name: each.value for each in verdict.evidence}.get("calibration drift"))
+
+    def train(module, source) -> tuple[Calibration, list[list[float]]]:
+        standard = standard_callbacks(run_of(type(module).__name__))
+        own = [each for each in standard if isinstance(each, Calibration | Overfitting)]
+        seen = Values()
+        fit(module, source, [Probes(), *own, Judged(), seen], max_epochs=3)
+        (calibration,) = [each for each in own if isinstance(each, Calibration)]
+        return calibration, seen.values
+
+    calibration, seen = train(classifier(rate=0.5), data())
+    assert calibration.state_dict() == {"course": seen} and len(seen) == 3
+    lowest = [min(seen[: i + 1], key=lambda entry: entry[1]) for i in range(3)]
+    assert given[:3] == [now[2] - best[2] for now, best in zip(seen, lowest, strict=True)]
+    json.dumps(calibration.state_dict(), allow_nan=False)
+    given.clear()
+    calibration, _ = train(language_model(), data("text"))
+    assert set(given) == {None} and calibration.state_dict() == {"course": []}
+
+
+class Values(Callback):
+    """Step, NLL and confidence less accuracy of every validation."""
+
+    def __init__(self) -> None:
+        self.values: list[list[float]] = []
+
+    def on_validation_end(self, trainer, pl_module) -> None:
+        found = [trainer.callback_metrics.get(f"val/{name}") for name in ("nll", "confidence_minus_accuracy")]
+        self.values.append([float(trainer.global_step), *(float(value) for value in found if value is not None)])
 
 
 def test_a_run_with_it_trains_the_same_weights(fit, classifier, data, flat) -> None:

@@ -210,3 +210,18 @@ def test_no_draw_of_training_is_shifted(make, texts, documents, fit, flat) -> No
         fit(module, documents(), own, max_epochs=2, val_check_interval=2, accumulate_grad_batches=3)
         ends.append(flat(module))
     assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize("kind", ["classes", "text"])
+def test_the_pictures_first_point_is_the_reference(kind, classifier, language_model, data, fit, monkeypatch) -> None:
+    """A new head starts from noise: the point at (0, 0) is its reference, not the untouched base with that head."""
+    drawn = []
+
+    def draw(steps, learning, forgetting, names, origin):
+        drawn.append((steps[0], learning[0], forgetting[0], origin))
+
+    monkeypatch.setattr("finelab.callbacks.forgetting.learning_vs_forgetting", draw)
+    module = classifier() if kind == "classes" else language_model()
+    fit(module, data(kind), every(Forgetting(rows=4, final_rows=4)), max_epochs=1)
+    origin = "the reference on the frozen base, no new head" if kind == "classes" else "the untouched base"
+    assert set(drawn) == {(0, 0.0, 0.0, origin)}
