@@ -136,7 +136,7 @@ def test_the_drift_stands_in_the_verdict_of_the_same_validation(fit, classifier,
             given.append({each.name: each.value for each in verdict.evidence}.get("calibration drift"))
 
     def train(module, source) -> tuple[Calibration, list[list[float]]]:
-        standard = standard_callbacks(run_of(type(module).__name__))
+        standard = standard_callbacks(run_of(type(module).__name__), [Overfitting()])  # a user's own
         own = [each for each in standard if isinstance(each, Calibration | Overfitting)]
         seen = Values()
         fit(module, source, [Probes(), *own, Judged(), seen], max_epochs=3)
