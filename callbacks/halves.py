@@ -5,14 +5,15 @@ import hashlib
 import numpy as np
 
 FEWEST = 8
-RANKED = 16
+RANKED = 1_000
+"""Below this the halves are of equal size; beyond, chance leaves them so to a few per cent."""
 
 
 class Halves:
-    """Documents are shared out as wholes, each by a digest of the seed and itself, so that neither the order of the
-    rows, the ranks, other draws nor which other documents there are matter. Below 16 documents chance alone might leave
-    a half nearly empty: these are ranked by their digests, every other one in each half. Below eight the rows
-    themselves are shared out.
+    """Documents are shared out as wholes, by a digest of the seed and each, so that neither the order of the rows, the
+    ranks nor other draws matter. Below a thousand documents they are ranked by their digests, every other one in each
+    half; more are decided each by its own, whatever others there are, so that a part of very many rows has the halves
+    of the whole. Below eight documents the rows themselves are shared out.
 
     Args:
         samples: [n] sample ids.

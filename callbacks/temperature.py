@@ -50,6 +50,8 @@ class TemperatureFit:
         """The temperature, or why there is none between 0.05 and 20."""
         if not self.count:
             return "there is nothing to fit a temperature on"
+        if not np.isfinite(self.slope).all():
+            return "the logits are no finite numbers"
         if self.slope[-1] <= 0:
             return f"nearly every prediction is right, so that the NLL still falls at a temperature of {LEAST}"
         if self.slope[0] >= 0:

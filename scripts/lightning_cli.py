@@ -260,8 +260,7 @@ def as_list(given: Any) -> list[Any]:
 
 HARMLESS = (
     "`loftq_config` specified but will be ignored",  # every field of a peft configuration is given, defaults too
-    "It is recommended to use `self.log('val/",  # what we log of an evaluation is that of all ranks already
-    "It is recommended to use `self.log('test/",
+    "It is recommended to use `self.log('",  # what we log of an evaluation is that of all ranks already
     "`isinstance(treespec, LeafSpec)` is deprecated",  # inside Lightning
     "`is_gradient_checkpointing` is deprecated",  # inside transformers
 )

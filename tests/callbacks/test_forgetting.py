@@ -103,9 +103,13 @@ def test_general_text_before_and_after_with_its_interval(make, texts, documents,
     change = np.array([after[i][0] - before[i][0] for i in samples])
     count = np.array([before[i][1] for i in samples])
     rise = change.sum() / tokens
-    per_document = [(change - rise * count)[document == name].sum() for name in np.unique(document)]
-    error = np.sqrt(6 / 5 * np.square(per_document).sum()) / tokens
-    reach = stats.t.ppf(0.975, 5) * error
+    own_shares, without = [], []
+    for name in np.unique(document):
+        left = document != name
+        own_shares.append(count[~left].sum() / tokens)
+        without.append(change[left].sum() / count[left].sum())
+    error = np.sqrt(5 / 6 * np.square(np.array(without) - rise).sum())  # the jackknife that leaves out a document
+    reach = stats.t.ppf(0.975, 1 / np.square(own_shares).sum() - 1) * error
     assert own["difference"]["nll"] == pytest.approx(rise, rel=1e-5)
     assert own["difference"]["low"] == pytest.approx(rise - reach, rel=1e-4)
     assert own["difference"]["high"] == pytest.approx(rise + reach, rel=1e-4)

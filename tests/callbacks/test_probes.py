@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from finelab import data as finelab_data
-from finelab.callbacks import Baseline, BestCheckpoint, FinalEvaluation, Overfitting, probe_rows
+from finelab.callbacks import Baseline, BestCheckpoint, FinalEvaluation, Overfitting, halves, probe_rows
 from finelab.callbacks.evaluation import undisturbed
 from finelab.callbacks.probes import Probes, probes_of
 from finelab.callbacks.results import Results
@@ -158,6 +158,7 @@ def test_the_halves_of_the_kept_rows_are_those_of_all(texts, classifier, fit, mo
     ends = []
     for most in (18, 5_000):
         monkeypatch.setattr(probe_rows, "MOST_ROWS", most)
+        monkeypatch.setattr(halves, "RANKED", 16)
         probes = Probes()
         fit(classifier(), texts("tiny://bert", finelab_data.Classification()), [probes], max_epochs=1)
         ends.append(dict(zip(probes.validation.samples.tolist(), probes.validation.first_half.tolist(), strict=True)))

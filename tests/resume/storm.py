@@ -166,7 +166,7 @@ class Storm:
         return found + sorted(tag for tag in curves.keys() | own.keys() if curves.get(tag) != own.get(tag))
 
 
-def points(run: Path) -> dict[str, list[tuple[int, float]]]:
+def points(run: Path) -> dict[str, list[tuple[int, str]]]:
     """Every point of the curves that training and validation draw, in the order of the files: a doubled one counts."""
     found: dict[str, list[tuple[int, float]]] = {}
     for file in sorted(run.glob("events.out.tfevents.*")):
@@ -174,7 +174,7 @@ def points(run: Path) -> dict[str, list[tuple[int, float]]]:
             for value in event.summary.value:
                 if value.tag.startswith(("train/", "reg/", "grad/", "val/")):
                     number = tensor_util.make_ndarray(value.tensor).item()
-                    found.setdefault(value.tag, []).append((event.step, number))
+                    found.setdefault(value.tag, []).append((event.step, repr(number)))  # nan is nan
     return found
 
 

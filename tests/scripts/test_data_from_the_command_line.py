@@ -136,12 +136,12 @@ def test_test_needs_no_training_split_and_finds_classes_by_name(trained, capsys)
     expected = metrics(capsys)
     rows = (trained / "test.jsonl").read_text().splitlines(keepends=True)
     names = 'data.template.init_args.names=["pos", "neg"]'
-    assert metrics(capsys, f"--{names}") == pytest.approx(expected), "another order in the template"
+    assert metrics(capsys, f"--{names}") == pytest.approx(expected, nan_ok=True), "another order in the template"
     (trained / "train.jsonl").unlink()
-    assert metrics(capsys) == pytest.approx(expected)
+    assert metrics(capsys) == pytest.approx(expected, nan_ok=True)
     random.Random(0).shuffle(rows)
     (trained / "test.jsonl").write_text("".join(sorted(rows, key=lambda row: "neg" in row)))
-    assert metrics(capsys) == pytest.approx(expected), "another order in the file"
+    assert metrics(capsys) == pytest.approx(expected, nan_ok=True), "another order in the file"
 
 
 def test_a_test_file_may_have_some_of_the_classes_only(trained, capsys):
