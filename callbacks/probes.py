@@ -29,9 +29,10 @@ class Probes(Measure):
     """Keeps the loss and correctness of every probed row at every validation.
 
     TRAIN-PROBE: as many training rows as validation has, at most ``rows``, drawn with the data seed; in evaluation
-    mode, with the templates of validation, without noise, dropout or smoothing. VAL-A chooses and VAL-B confirms: the
-    validation rows in two ``Halves``, documents as wholes. The best weights of a run are picked by the whole validation
-    split; a verdict picks its own by VAL-A. The validation rows cost nothing beside Lightning's own pass over them.
+    mode, with the templates of validation, without noise, dropout or smoothing. VAL-A and VAL-B: the validation rows
+    in two ``Halves``, documents as wholes. A verdict chooses a checkpoint by each half and tests it on the other; the
+    best weights of a run are picked by the whole validation split. The validation rows cost nothing beside Lightning's
+    own pass over them.
 
     Logs ``probe/train/nll``, ``probe/val_a/nll`` and ``probe/val_b/nll`` (nats per supervised token), and ``gap/nll``,
     the whole validation's less the train probe's. Of a base that can do the task from the start the loss of these rows
