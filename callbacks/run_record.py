@@ -1,6 +1,5 @@
 """record.json: written last, so that its presence means something."""
 
-import hashlib
 import json
 import math
 import sys
@@ -19,6 +18,7 @@ from ..contracts.files import write_atomically
 from ..contracts.interruption import Interrupted
 from ..contracts.record import RECORD_FILE, Best, Cost, Record, SplitResult, Status, write_record
 from ..contracts.run import Run
+from ..contracts.run_config import config_digest
 from ..models.finetuner import FineTuner
 from ..models.non_finite_error import NonFiniteError
 from ..models.window import Consumed
@@ -244,13 +244,6 @@ def adapter_summary(tuner: FineTuner, config: dict[str, Any]) -> dict[str, Any]:
 
 def configured(config: dict[str, Any], key: str) -> list[dict[str, Any]]:
     return [described(entry) for entry in config.get("model", {}).get("init_args", {}).get(key) or []]
-
-
-def config_digest(config: dict[str, Any]) -> str:
-    """Of everything but the run's name and place, which change no number."""
-    content = {key: value for key, value in config.items() if key != "run"}
-    text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def data_summary(data: object) -> dict[str, Any]:

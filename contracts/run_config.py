@@ -3,6 +3,8 @@
 The comments are the run's memory across resumes: they outlive a process that is killed before it writes a record.
 """
 
+import hashlib
+import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -91,3 +93,10 @@ def one_line(command: Sequence[str]) -> str:
 
 def printable(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    """Of everything but the run's name and place, which change no number."""
+    content = {key: value for key, value in config.items() if key != "run"}
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = ("contracts", "models", "data", "callbacks", "scripts", "configs")
+ROOMS = ("contracts", "models", "data", "callbacks", "studies", "scripts", "configs")
 LINT = Path(sys.executable).with_name("lint-imports")
 
 pytestmark = pytest.mark.skipif(not LINT.exists(), reason="import-linter is not installed (pip install .[dev])")
@@ -50,6 +50,8 @@ PLANTED = {
     "models/adapters/full.py": ("from ..regularizers.l2sp import L2SP", "adapters -> the protocol"),
     "models/finetuner.py": ("from .regularizers.rdrop import RDrop", METHODS),
     "callbacks/evaluation.py": ("from ..models.adapters.full import Full", METHODS),
+    "studies/cell.py": ("from ..scripts import cli", "studies start runs as child processes"),
+    "studies/scores.py": ("import torch", "studies start runs as child processes"),
 }
 
 

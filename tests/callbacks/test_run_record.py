@@ -6,9 +6,10 @@ import torch
 
 from finelab.callbacks.measure import Measure, measures_of
 from finelab.callbacks.recordable import recordable_verdict
-from finelab.callbacks.run_record import config_digest, data_summary
+from finelab.callbacks.run_record import data_summary
 from finelab.callbacks.standard import standard_callbacks
 from finelab.contracts.record import read_record
+from finelab.contracts.run_config import config_digest
 from finelab.contracts.verdict import Evidence, Verdict
 from finelab.models.non_finite_error import NonFiniteError
 

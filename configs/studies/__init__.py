@@ -1,0 +1,1 @@
+"""Studies, shipped with the package: pkg://finelab.configs.studies/NAME.yaml."""

@@ -1,0 +1,1 @@
+"""Where cells run: one protocol, the same results on each."""

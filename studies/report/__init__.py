@@ -1,0 +1,1 @@
+"""An analysis as a page, as tables and as figures."""

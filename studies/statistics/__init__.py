@@ -1,0 +1,1 @@
+"""Formulas over plain numbers: numpy and scipy, nothing of a study."""
