@@ -1,0 +1,62 @@
+"""What a study's cells have left behind. Only a valid record of this very content counts."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..contracts.errors import UserError
+from ..contracts.record import RECORD_FILE, Record, read_record
+from .cell import Cell
+
+CELLS, RUN = "cells", "run"
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A finished cell.
+
+    Args:
+        cell: what it was run for.
+        record: of its run.
+        directory: of its run; per-example files are read from there when they are needed.
+    """
+
+    cell: Cell
+    record: Record
+    directory: Path
+
+
+def read_results(folder: Path, cells: Iterable[Cell]) -> list[CellResult]:
+    """Of those that are done, in their order.
+
+    Args:
+        folder: of the study.
+        cells: of its plan.
+    """
+    found = []
+    for cell in cells:
+        directory = folder / CELLS / cell.folder_name / RUN
+        record = finished_record(cell, directory)
+        if record is not None:
+            found.append(CellResult(cell, record, directory))
+    return found
+
+
+def finished_record(cell: Cell, directory: Path) -> Record | None:
+    """The record of a cell that is done; None of one that is not: no valid record, another status, configuration or
+    seeds."""
+    if not (directory / RECORD_FILE).is_file():
+        return None
+    try:
+        record = read_record(directory)
+    except UserError:
+        return None  # not valid is not done, whatever is wrong with it
+    same = record.config_digest == cell.config_digest and record.seeds == cell.seeds.as_dict()
+    return record if record.status == "finished" and same else None
+
+
+def cells_in(folder: Path) -> list[Cell]:
+    """Every cell that has a folder, whether or not the study still plans it."""
+    paths = sorted((folder / CELLS).glob("*/cell.json"))
+    return [Cell.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]
