@@ -15,10 +15,12 @@ class Job:
     Args:
         folder: of the cell; it holds ``cell.json`` and ``config.yaml``, and its child writes ``log.txt`` and ``run/``.
         label: what people call it.
+        trusted: packages that its configuration may name beside the allowed ones.
     """
 
     folder: Path
     label: str
+    trusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
