@@ -10,10 +10,12 @@ from .options import CHECK, COMPARE, DATA_REPORT, EXPORT
 from .precheck import precheck
 from .resume import check_run, held, say_unfinished, started_elsewhere
 from .run_directory import is_first_rank
+from .study import STUDY, study
 
 HELP = """\
 usage: finelab {fit,check,validate,test,predict,export,data report} -c CONFIG [-c CONFIG ...] [--KEY VALUE ...]
        finelab compare RUN RUN ... [--output FILE]
+       finelab study {plan,run,status,retry,report} FILE
 
 The laboratory for fine-tuning methods: any adapter, any stack of regularizers, any data set.
 
@@ -27,6 +29,8 @@ commands:
   export     merge a run's adapter and write plain Hugging Face weights, checked against the run on its own text
   compare    runs side by side: before and after, verdict, cost, which settings differ, how alike the conditions were,
              and what a difference between them can and cannot mean
+  study      many runs as one experiment: arms x seeds from a study file, run, resumed and compared with error bars;
+             finelab study --help
   data report    audit the data without training: duplicates, leaks, labels, lengths, odd rows; JSON and an HTML page
 
 options:
@@ -69,6 +73,7 @@ examples:
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
   finelab compare runs/RUN runs/OTHER
+  finelab study run configs/studies/adapters.yaml
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
   finelab fit --model.adapter.help peft.LoraConfig
   finelab fit --model.regularizers.help finelab.models.regularizers.SAM
@@ -115,6 +120,8 @@ def run_command(arguments: list[str]) -> int:
 
         compare(arguments[1:])
         return 0
+    if arguments[0] == STUDY:
+        return study(arguments[1:])
     invocation = read_invocation(arguments)
     if invocation.run is not None:
         say_unfinished(invocation.run)

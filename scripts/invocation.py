@@ -123,7 +123,7 @@ def read_invocation(argv: list[str]) -> Invocation:
     if argv[:2] == ["data", "report"]:
         command, argv = DATA_REPORT, [DATA_REPORT, *argv[2:]]
     elif command not in (*COMMANDS, CHECK, EXPORT):
-        typed, known = " ".join(argv[:2]) if command == "data" else command, (*COMMANDS, *PARSED_AS, COMPARE)
+        typed, known = " ".join(argv[:2]) if command == "data" else command, (*COMMANDS, *PARSED_AS, COMPARE, "study")
         near = difflib.get_close_matches(typed, known, 1)
         hint = f"did you mean {near[0]!r}?" if near else "finelab --help lists them."
         raise UserError(f"{command!r} is no command; the command comes first: {', '.join(known)}; {hint}")

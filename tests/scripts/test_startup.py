@@ -26,7 +26,7 @@ def run(*argv: str) -> tuple[str, float]:
     return result.stdout + result.stderr, time.perf_counter() - started
 
 
-@pytest.mark.parametrize("argv", [(), ("--help",), ("--version",)], ids=str)
+@pytest.mark.parametrize("argv", [(), ("--help",), ("--version",), ("study", "--help")], ids=str)
 def test_help_is_quick_and_light(argv):
     seconds = []
     for _ in range(3):

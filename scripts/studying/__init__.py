@@ -1,0 +1,1 @@
+"""What ``finelab study`` prints and does; no torch."""
