@@ -11,6 +11,7 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .study import Dimension, Tune
+from .trial_values import is_whole, listed
 
 MOST_AT_ONCE = 10
 """As many trials at the most are drawn before any has ended (Optuna's own number of start-up trials)."""
@@ -71,21 +72,15 @@ def _distribution(optuna: Any, dimension: Dimension, default: Any) -> Any:
     if choices := _choices(dimension, default):
         return optuna.distributions.CategoricalDistribution(range(len(choices)))
     low, high = dimension.low, dimension.high
-    if whole(dimension, default):
+    if is_whole(dimension, default):
         return optuna.distributions.IntDistribution(int(low or 0), int(high or 0), log=dimension.log)
     return optuna.distributions.FloatDistribution(low, high, log=dimension.log)
 
 
-def whole(dimension: Dimension, default: Any) -> bool:
-    """Whether a range is one of whole numbers: the arm's own value is one, and so are both ends."""
-    ends = (dimension.low, dimension.high)
-    return isinstance(default, int) and not isinstance(default, bool) and all(float(e or 0).is_integer() for e in ends)
-
-
 def _choices(dimension: Dimension, default: Any) -> list[Any]:
     """The default first, then what the study file lists; empty of a range."""
-    listed = [*dimension.values, *(default * factor for factor in dimension.times)]
-    return [default, *(value for value in listed if value != default)] if listed else []
+    values = listed(dimension, default)
+    return [default, *(value for value in values if value != default)] if values else []
 
 
 def _place(choices: Sequence[Any], value: Any) -> Any:
