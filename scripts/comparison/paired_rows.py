@@ -1,20 +1,18 @@
 """What two runs do on the same rows, from their per-example files."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 from pyarrow import types
-from scipy.special import stdtrit
 
+from ...contracts.clustered import mean_difference
 from ...contracts.errors import UserError
 from ...contracts.metrics import TITLES
 from .compared_run import ComparedRun
 from .paired_difference import PairedDifference
 
-CONFIDENCE = 0.95
 CLUSTER = "document"
 SAME_ROW = ("label", "target", "chars", "bytes")
 """Columns that say what a row is, whatever the model."""
@@ -62,30 +60,6 @@ def paired_differences(run: ComparedRun, other: ComparedRun, split: str) -> Pair
         else:
             found.append(PairedDifference(metric, *mean_difference(ours - theirs, weights, clusters)))
     return PairedRows(found, notes if found or notes else ["no metric has a value per row in both"])
-
-
-def mean_difference(
-    differences: np.ndarray, weights: np.ndarray, clusters: np.ndarray
-) -> tuple[float, float, float, int, int]:
-    """sum(d) / sum(w) with its t interval; of weights 1 and rows of their own that is mean(d) +- t s / sqrt(n).
-
-    Miller 2024 (arXiv:2411.00640): paired, and with residuals summed within clusters before they are squared.
-
-    Args:
-        differences: [n], summed over the supervised positions of a row.
-        weights: [n], how many positions those are.
-        clusters: [n], rows with one number are not independent.
-
-    Returns:
-        Difference, low, high, rows and clusters.
-    """
-    mean = float(differences.sum() / weights.sum())
-    members = np.unique(clusters, return_inverse=True)[1]
-    sums = np.bincount(members, differences - mean * weights)
-    count = len(sums)
-    error = math.sqrt(count / (count - 1) * float(sums @ sums)) / float(weights.sum())
-    half = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * error
-    return mean, mean - half, mean + half, len(differences), count
 
 
 def columns_of(run: ComparedRun, split: str) -> dict[str, np.ndarray] | None:
