@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from .files import write_atomically
+from .inert import printable
 
 CONFIG_FILE = "config.yaml"
 CHANGED = re.compile(r"# changed at step (\d+): (([\w.]+): .*)")
@@ -89,10 +90,6 @@ class RunConfig:
 def one_line(command: Sequence[str]) -> str:
     """A command as a shell takes it, in one printable line, so that it can stand in a comment."""
     return printable(shlex.join(command))
-
-
-def printable(text: str) -> str:
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def config_digest(config: dict[str, Any]) -> str:

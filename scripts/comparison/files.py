@@ -3,21 +3,16 @@
 import csv
 import io
 import json
-import re
 from collections.abc import Callable
 from typing import Any
 
 from ...contracts.config_diff import CLASS_PARTS
+from ...contracts.inert import in_csv, in_markdown
 from ...contracts.record import Record
-from ...contracts.run_config import printable
 from .compared_run import ComparedRun
 from .comparison import Comparison
 from .sheet import Sheet
 from .sheets import differing
-
-SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
-NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def as_json(comparison: Comparison) -> str:
@@ -27,10 +22,18 @@ def as_json(comparison: Comparison) -> str:
 def as_markdown(comparison: Comparison) -> str:
     """What the terminal shows, as tables of a page; whatever a run is called stays text."""
     parts = ["# finelab compare", ""]
-    parts += [f"- **{run.letter}** {plain(str(run.directory))} ({plain(run.state)})" for run in comparison.runs]
+    parts += [
+        f"- **{run.letter}** {in_markdown(str(run.directory))} ({in_markdown(run.state)})" for run in comparison.runs
+    ]
     for sheet in comparison.sheets():
-        parts += ["", f"## {plain(sheet.title)}", "", *table(sheet), *(f"\n{plain(note)}" for note in sheet.notes)]
-    parts += ["", "## What this can mean", "", *(f"- {plain(sentence)}" for sentence in comparison.said)]
+        parts += [
+            "",
+            f"## {in_markdown(sheet.title)}",
+            "",
+            *table(sheet),
+            *(f"\n{in_markdown(note)}" for note in sheet.notes),
+        ]
+    parts += ["", "## What this can mean", "", *(f"- {in_markdown(sentence)}" for sentence in comparison.said)]
     return "\n".join(parts) + "\n"
 
 
@@ -40,13 +43,9 @@ def table(sheet: Sheet) -> list[str]:
     lines = [["", *sheet.columns], ["---"] + ["---:"] * len(sheet.columns)]
     lines += [[row.heading, *row.cells] for row in sheet.rows]
     return [
-        f"| {' | '.join(cell if index == 1 else plain(cell) for cell in line)} |" for index, line in enumerate(lines)
+        f"| {' | '.join(cell if index == 1 else in_markdown(cell) for cell in line)} |"
+        for index, line in enumerate(lines)
     ]
-
-
-def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    return SPECIAL.sub(r"\\\1", printable(text))
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -58,15 +57,9 @@ def as_csv(comparison: Comparison) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(harmless, names))
-    writer.writerows([harmless(row.get(name)) for name in names] for row in rows)
+    writer.writerow(map(in_csv, names))
+    writer.writerows([in_csv(row.get(name)) for name in names] for row in rows)
     return text.getvalue()
-
-
-def harmless(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(FORMULA) or NUMBER.fullmatch(value):
-        return value
-    return f"'{value}"
 
 
 def flat(run: ComparedRun) -> dict[str, Any]:

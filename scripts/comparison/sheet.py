@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ...contracts.run_config import printable
+from ...contracts.inert import printable
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 from ...callbacks.advice import shown_split
 from ...contracts.config_diff import ABSENT, CLASS_PARTS, changes, shown
 from ...contracts.figures import duration, number, signed
+from ...contracts.inert import printable
 from ...contracts.metrics import TITLES, in_order, strongest_reference, titled
 from ...contracts.record import Record, SplitResult
-from ...contracts.run_config import printable
 from .compared_run import ComparedRun
 from .paired_difference import PairedDifference
 from .paired_rows import PairedRows

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...callbacks.factors import short_base
-from ...contracts.run_config import printable
+from ...contracts.inert import printable
 from .compared_run import ComparedRun
 from .comparison import Comparison
 from .sheet import Row, Sheet

@@ -371,6 +371,7 @@ class Analysis:
         provenance: name -> value: versions, hardware, data, base, code, dates, cost.
         command: the one that reproduces it.
         complete: whether every planned cell is done.
+        margin: differences within it count as none; None where none was declared.
     """
 
     study: str
@@ -395,3 +396,4 @@ class Analysis:
     provenance: dict[str, str]
     command: str
     complete: bool
+    margin: float | None = None
