@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..contracts.errors import RunFailed, UserError
 from .early_signals import ending_cleanly
 from .invocation import Invocation, read_invocation
-from .options import CHECK, COMPARE, DATA_REPORT, EXPORT
+from .options import CELLS, CHECK, COMPARE, DATA_REPORT, EXPORT
 from .precheck import precheck
 from .resume import check_run, held, say_unfinished, started_elsewhere
 from .run_directory import is_first_rank
@@ -122,6 +122,10 @@ def run_command(arguments: list[str]) -> int:
         return 0
     if arguments[0] == STUDY:
         return study(arguments[1:])
+    if arguments[0] == CELLS:
+        from .warm import run_cells
+
+        return run_cells()
     invocation = read_invocation(arguments)
     if invocation.run is not None:
         say_unfinished(invocation.run)

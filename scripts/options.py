@@ -6,6 +6,7 @@ from typing import Any
 
 from ..contracts.errors import UserError
 
+CELLS = "cells"
 CHECK = "check"
 COMPARE = "compare"
 DATA_REPORT = "data report"
