@@ -156,7 +156,8 @@ class MixtureDataModule(LightningDataModule):
     def _text_data(self, spec: SourceSpec) -> TextDataModule:
         template = spec.template or self.template
         assert template is not None
-        return TextDataModule(spec.source, template, splits=spec.splits or Fractions(0, 0), **self._settings)
+        own = {"splits": spec.splits or Fractions(0, 0), "train_rows": spec.train_rows}
+        return TextDataModule(spec.source, template, **own, **self._settings)
 
     # ---- what is in it
 

@@ -24,12 +24,14 @@ class SourceSpec:
         template: what its rows mean; by default the mixture's.
         weight: its share of the training rows, in any unit; for all sources or for none, and for no evaluation set.
         splits: shares of splits that it has not; by default the mixture's for a source, none for an evaluation set.
+        train_rows: train on so many of its rows (``TrainingSubset``); for no evaluation set.
     """
 
     source: Source | dict[str, str] | str | Path
     template: Template | None = None
     weight: float | None = None
     splits: Fractions | None = None
+    train_rows: int | None = None
 
 
 def check_specs(
@@ -60,6 +62,8 @@ def check_specs(
         )
     if weighted := [name for name, spec in eval_sets.items() if spec.weight is not None]:
         raise UserError(f"data.eval_sets: {weighted[0]} has a weight, but is not trained on; remove the weight.")
+    if drawn := [name for name, spec in eval_sets.items() if spec.train_rows is not None]:
+        raise UserError(f"data.eval_sets: {drawn[0]} has train_rows, but is not trained on; remove them.")
     check_proportions(sources, temperature)
 
 

@@ -29,9 +29,6 @@ from .tokenized_split import TokenizedSplit
 from .tokenizer import LoadedTokenizer
 
 ORDER = ("train", "validation", "test")
-AUDITED = ("full_tokens", "supervised", "shortened", "prompt_tokens", "answers_left_out", "cut_words")
-"""Columns of samples that the audit reads and that no batch holds."""
-
 BASES = {*Source.__mro__, *Template.__mro__, *LightningDataModule.__mro__}
 
 
@@ -178,9 +175,8 @@ class Preparation:
         return audit | self._characters(part.samples, [example for _, example in part.rows])
 
     def _write(self, part: TokenizedSplit, folder: Path) -> None:
-        audited = [name for name in AUDITED if name in part.samples.column_names]
-        with _no_progress_bars():
-            part.samples.remove_columns(audited).save_to_disk(str(folder))
+        with _no_progress_bars():  # with the columns that only the audit reads: a subset of the rows is audited later
+            part.samples.save_to_disk(str(folder))
         save_keys(folder, (self.template.texts(example) for _, example in part.rows))
 
     def _read(self, rejections: Mapping[str, Rejections]) -> dict[str, list[tuple[Row, Example]]]:

@@ -47,7 +47,7 @@ class StreamingTextDataModule(TextDataModule):
         buffer: rows from which the next one is drawn; they are what stays in memory.
 
     Raises:
-        UserError: no buffer, several workers, or duplicates that are to be dropped.
+        UserError: no buffer, several workers, duplicates that are to be dropped, or a subset of the training rows.
     """
 
     def __init__(self, *args: Any, buffer: int = 10_000, **kwargs: Any) -> None:
@@ -63,6 +63,11 @@ class StreamingTextDataModule(TextDataModule):
             raise UserError(
                 "data.init_args.duplicates: action is drop, and a stream does not look for repeats among its training "
                 "rows. Set action: keep, or remove them from the file beforehand."
+            )
+        if self._subset is not None:
+            raise UserError(
+                f"data.init_args.train_rows is {self._subset.size}, and a stream does not know its rows beforehand. "
+                "Use TextDataModule for a subset, or limit the steps with trainer.max_steps."
             )
         self.buffer = buffer
         self._training: StreamLoader | None = None

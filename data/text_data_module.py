@@ -20,6 +20,7 @@ from ..contracts.seeds import derive
 from ..contracts.targets import TargetKind
 from .audit import render_report
 from .cache import Entry, open_or_build
+from .canaries import Canaries
 from .duplicates import Duplicates, load_keys
 from .loader_options import LoaderOptions
 from .ordered_loader import OrderedLoader
@@ -35,6 +36,7 @@ from .template import Template
 from .token_dataset import TokenDataset
 from .tokenizer import LoadedTokenizer, load_tokenizer
 from .training_layout import TrainingLayout
+from .training_subset import TrainingSubset
 
 
 class TextDataModule(LightningDataModule):
@@ -57,6 +59,8 @@ class TextDataModule(LightningDataModule):
         cache_dir: where tokens are kept.
         revision: commit, tag or branch of a base from the hub; the command line links it from the model.
         duplicates: what is done about repeated texts.
+        train_rows: train on so many rows, drawn by the data seed (``TrainingSubset``); None is all. Validation and test
+            rows, classes and cached tokens stay those of the whole.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class TextDataModule(LightningDataModule):
         cache_dir: str = "~/.cache/finelab/tokens",
         revision: str | None = None,
         duplicates: Duplicates = Duplicates(),  # noqa: B008 - frozen
+        train_rows: int | None = None,
     ) -> None:
         super().__init__()
         if context < 2 or batch_size < 1:
@@ -88,6 +93,9 @@ class TextDataModule(LightningDataModule):
         self.on_bad_row: Literal["error", "skip"] = on_bad_row
         self.seed = seed
         self.duplicates = duplicates
+        self._subset = None if train_rows is None else TrainingSubset(train_rows, seed)
+        if self._subset is not None and isinstance(source, Canaries):
+            raise UserError("data: train_rows would leave some of the canaries out; draw the rows into a file instead.")
         self.cache_dir = Path(cache_dir).expanduser()
         self.predict_input: str | None = None
         self.predict_ids: list[str | int] = []
@@ -139,7 +147,8 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def fingerprint(self) -> str:
         """A digest of which rows stand in which split."""
-        return self._preparation.fingerprint()
+        whole = self._preparation.fingerprint()
+        return whole if self._subset is None else self._subset.fingerprint(whole)
 
     @property
     def template_target(self) -> tuple[str, TargetKind | None]:
@@ -150,9 +159,8 @@ class TextDataModule(LightningDataModule):
         if type(self.template).label_names is Template.label_names:
             return None
         preparation = self._preparation
-        return open_or_build(self.cache_dir, preparation.key_of_labels(self.fingerprint), preparation.own_labels).meta[
-            "label_names"
-        ]
+        key = preparation.key_of_labels(preparation.fingerprint())
+        return open_or_build(self.cache_dir, key, preparation.own_labels).meta["label_names"]
 
     def samples(self, split: Split) -> TokenDataset | None:
         return self._datasets.get(split)
@@ -171,6 +179,8 @@ class TextDataModule(LightningDataModule):
     @property
     def report(self) -> dict[str, Any]:
         """What is in the data (``data.audit``), as JSON."""
+        own = self._entry.meta["report"] | self._subset_report
+        drawn = [self._subset.note(own["subset"])] if self._subset is not None and "subset" in own else []
         return {
             "name": self.source.name,
             "template": type(self.template).__name__,
@@ -180,8 +190,8 @@ class TextDataModule(LightningDataModule):
             "fingerprint": self.fingerprint,
             "label_names": self.label_names,
             "cache": f"tokens {self._entry.state}",
-            "notes": [*self.template.notes(self.tokenizer.tokenizer, self.context), *self._layout_notes],
-            **self._entry.meta["report"],
+            "notes": [*drawn, *self.template.notes(self.tokenizer.tokenizer, self.context), *self._layout_notes],
+            **own,
         }
 
     def render_report(self) -> str:
@@ -190,7 +200,7 @@ class TextDataModule(LightningDataModule):
     def prepare_data(self) -> None:
         """Tokenize, on one process per machine; with a checkpoint's labels only what a loader asks for."""
         if self._needs_train:
-            _ = self._entry
+            _ = self._tokens
 
     def setup(self, stage: str) -> None:
         self.prepare_data()
@@ -283,16 +293,29 @@ class TextDataModule(LightningDataModule):
     @cached_property
     def _entry(self) -> Entry:
         preparation = self._preparation
-        return open_or_build(self.cache_dir, preparation.key(self.fingerprint), preparation.build)
+        return open_or_build(self.cache_dir, preparation.key(preparation.fingerprint()), preparation.build)
+
+    @cached_property
+    def _tokens(self) -> dict[str, Dataset]:
+        """Samples of each split, of the training split those that are used."""
+        entry = self._entry
+        found = {split: Dataset.load_from_disk(entry.folder / split) for split in entry.meta["splits"]}
+        if self._subset is not None and "train" in found:
+            found["train"] = self._subset.samples(found["train"], entry.meta["report"]["splits"]["train"]["rows"])
+        return found
+
+    @cached_property
+    def _subset_report(self) -> dict[str, Any]:
+        if self._subset is None or "train" not in self._tokens:
+            return {}
+        whole, train = self._entry.meta["report"], self._tokens["train"]
+        return self._subset.report(whole, train, self.context, self.template, self.label_names)
 
     @cached_property
     def _datasets(self) -> dict[str, TokenDataset]:
-        entry = self._entry
         return {
-            split: TokenDataset(
-                Dataset.load_from_disk(entry.folder / split), self.source_id, self.first_ids.get(split, 0)
-            )
-            for split in entry.meta["splits"]
+            split: TokenDataset(samples, self.source_id, self.first_ids.get(split, 0))
+            for split, samples in self._tokens.items()
         }
 
     @cached_property

@@ -55,10 +55,20 @@ class TokenizedSplit:
         rows = [row for row, stays in zip(self.rows, kept, strict=True) if stays]
         if not len(self.samples):
             return TokenizedSplit(rows, self.samples)
-        own = self.samples.data.column("row").to_numpy()
-        table = self.samples.data.table.filter(pyarrow.array(kept[own]))
-        place = table.column_names.index("row")
-        return TokenizedSplit(rows, Dataset(table.set_column(place, "row", [(kept.cumsum() - 1)[own[kept[own]]]])))
+        return TokenizedSplit(rows, of_rows(self.samples, kept))
+
+
+def of_rows(samples: Dataset, kept: np.ndarray) -> Dataset:
+    """The samples of some rows, whose ``row`` becomes the position among these.
+
+    Args:
+        samples: with a column ``row``.
+        kept: [rows] whether a row is one of them.
+    """
+    own = samples.data.column("row").to_numpy()
+    table = samples.data.table.filter(pyarrow.array(kept[own]))
+    place = table.column_names.index("row")
+    return Dataset(table.set_column(place, "row", [(kept.cumsum() - 1)[own[kept[own]]]]))
 
 
 class Refusals:
