@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 from ..contracts.errors import UserError
 from ..contracts.run import RunPlace
 from .allowlist import refusal
-from .config_file import nearest
+from ..contracts.config_file import nearest
 from .invocation import Invocation
 from .names import argument_names, known_class_paths
 from .places import find_class, find_key, places

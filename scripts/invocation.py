@@ -12,7 +12,7 @@ from ..contracts.run_config import CONFIG_FILE
 from ..contracts.run_lock import is_locked
 from ..contracts.state_folder import latest_state
 from ..contracts.uri import package_path
-from .config_file import Entry, read_entries
+from ..contracts.config_file import Entry, read_entries
 from .options import (
     CHECK,
     COMPARE,

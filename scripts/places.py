@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..contracts.config_diff import plain
-from .config_file import Entry
+from ..contracts.config_file import Entry
 from .invocation import Invocation
 
 

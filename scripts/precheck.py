@@ -4,7 +4,7 @@ import re
 
 from ..contracts.errors import UserError
 from .allowlist import is_allowed, refusal
-from .config_file import Entry, nearest
+from ..contracts.config_file import Entry, nearest
 from .invocation import Invocation
 
 KEYS = ("seeds", "run", "monitor", "evaluate_test", "trainer", "model", "data")

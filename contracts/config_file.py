@@ -1,6 +1,7 @@
 """A YAML file as its nodes, so that an error can name the line."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,18 +26,56 @@ class Entry:
     where: str
 
 
+class ConfigLoader(yaml.SafeLoader):
+    """Reads values as jsonargparse does: ``1e-4`` is a number, and a date is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":float"))]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+ConfigLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
+        |\.[0-9_]+(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""",
+        re.X,
+    ),
+    list("-+0123456789."),
+)
+
+
 def read_entries(path: Path) -> list[Entry]:
     """Every key of a config file, in order.
 
     Raises:
         UserError: the file cannot be read, is no YAML, is no mapping, or says a key twice.
     """
+    root = compose(path, read_text(path))
+    return [] if root is None else list(_walk(root, "", path))
+
+
+def read_text(path: Path) -> str:
+    """Raises:
+    UserError: the file cannot be read, or is not UTF-8.
+    """
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 text (byte {error.start}); save the config file as UTF-8.") from error
     except OSError as error:
         raise UserError(f"The config file {path} cannot be read: {error.strerror}.") from error
+
+
+def compose(path: Path, text: str) -> yaml.MappingNode | None:
+    """The nodes of a file; None of an empty one.
+
+    Raises:
+        UserError: it is no YAML, or no mapping.
+    """
+    try:
+        root = yaml.compose(text, Loader=ConfigLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
@@ -45,14 +84,12 @@ def read_entries(path: Path) -> list[Entry]:
         ) from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    if root is None:
-        return []
-    if not isinstance(root, yaml.MappingNode):
+    if root is not None and not isinstance(root, yaml.MappingNode):
         raise UserError(
             f"{path}:{root.start_mark.line + 1} must hold keys such as model: and data: at the top level, got a "
             f"{'list' if isinstance(root, yaml.SequenceNode) else 'single value'}."
         )
-    return list(_walk(root, "", path))
+    return root
 
 
 def _walk(node: yaml.Node, prefix: str, path: Path) -> Iterator[Entry]:
