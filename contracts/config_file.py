@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import yaml
 
@@ -29,7 +30,7 @@ class Entry:
 class ConfigLoader(yaml.SafeLoader):
     """Reads values as jsonargparse does: ``1e-4`` is a number, and a date is text."""
 
-    yaml_implicit_resolvers = {
+    yaml_implicit_resolvers: ClassVar[dict] = {
         first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":float"))]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

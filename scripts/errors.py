@@ -12,10 +12,10 @@ from dataclasses import dataclass, fields, replace
 
 from lightning.pytorch import Trainer
 
+from ..contracts.config_file import nearest
 from ..contracts.errors import UserError
 from ..contracts.run import RunPlace
 from .allowlist import refusal
-from ..contracts.config_file import nearest
 from .invocation import Invocation
 from .names import argument_names, known_class_paths
 from .places import find_class, find_key, places

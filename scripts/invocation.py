@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..contracts.config_file import Entry, read_entries
 from ..contracts.errors import UserError
 from ..contracts.run_config import CONFIG_FILE
 from ..contracts.run_lock import is_locked
 from ..contracts.state_folder import latest_state
 from ..contracts.uri import package_path
-from ..contracts.config_file import Entry, read_entries
 from .options import (
     CHECK,
     COMPARE,

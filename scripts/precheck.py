@@ -2,9 +2,9 @@
 
 import re
 
+from ..contracts.config_file import Entry, nearest
 from ..contracts.errors import UserError
 from .allowlist import is_allowed, refusal
-from ..contracts.config_file import Entry, nearest
 from .invocation import Invocation
 
 KEYS = ("seeds", "run", "monitor", "evaluate_test", "trainer", "model", "data")

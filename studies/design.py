@@ -240,7 +240,7 @@ def names_of(study: Study, factors: Sequence[Factor], baseline: Levels, combinat
 
     def part(factor: Factor, level: str) -> str:
         bare = times[level] == 1 and level.lower() not in UNTELLING and number_of(level) is None
-        return level if bare or len(telling) == 1 and number_of(level) is None else f"{factor.name} {level}"
+        return level if bare or (len(telling) == 1 and number_of(level) is None) else f"{factor.name} {level}"
 
     return [
         " + ".join(part(factor, levels[factor.name]) for factor in telling if factor.name in levels)

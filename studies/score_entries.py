@@ -101,8 +101,10 @@ def read_tune(given: Located | None, seeds: Callable[[Located | None], tuple[See
     if sampler == "grid":
         for dimension in space:
             if dimension.low is not None:
-                raise entries["space"].entries[dimension.key].wrong(
-                    "which is a range, and a grid has values: write values: or times:, or sampler: random."
+                raise (
+                    entries["space"]
+                    .entries[dimension.key]
+                    .wrong("which is a range, and a grid has values: write values: or times:, or sampler: random.")
                 )
     trials = _trials(entries.get("trials"), space, sampler, given)
     metric = read_metric(entries["metric"], "validation")
@@ -113,7 +115,9 @@ def _trials(given: Located | None, space: tuple[Dimension, ...], sampler: str, t
     settings = prod(len(dimension.values or dimension.times) for dimension in space)
     if given is None:
         if sampler != "grid":
-            raise tune.wrong(f"but trials is missing: how many settings {sampler} tries of each arm, the default among.")
+            raise tune.wrong(
+                f"but trials is missing: how many settings {sampler} tries of each arm, the default among."
+            )
         return 1 + settings
     trials = given.integer(2)
     if sampler == "grid" and trials > 1 + settings:

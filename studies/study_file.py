@@ -11,7 +11,7 @@ from ..contracts.seeds import Seeds
 from ..contracts.uri import package_path
 from .factor_entries import read_factors, read_levels_of, read_overrides
 from .located import Located, read_located
-from .replicates import fresh, read_replicates, require_disjoint
+from .replicates import read_replicates, require_disjoint
 from .score_entries import read_metric, read_secondary, read_tune
 from .study import Confirm, DesignType, EngineSpec, Factor, Limits, Match, Study
 
