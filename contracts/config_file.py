@@ -30,7 +30,7 @@ class Entry:
 class ConfigLoader(yaml.SafeLoader):
     """Reads values as jsonargparse does: ``1e-4`` is a number, and a date is text."""
 
-    yaml_implicit_resolvers: ClassVar[dict] = {
+    yaml_implicit_resolvers: ClassVar[dict] = {  # pyright: ignore[reportIncompatibleVariableOverride]
         first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":float"))]
         for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }

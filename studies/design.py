@@ -57,15 +57,15 @@ def in_order(study: Study) -> list[Factor]:
     for factor in study.factors:
         if study.tasks is not None and (study.tasks in factor.when or (factor.name == study.tasks and factor.when)):
             raise UserError(
-                f"{study.file}: factor {factor.name} has a when that concerns {study.tasks}, whose levels are the tasks; "
-                "every arm runs on every task, so that the two cannot depend on each other."
+                f"{study.file}: factor {factor.name} has a when that concerns {study.tasks}, whose levels are the "
+                "tasks; every arm runs on every task, so that the two cannot depend on each other."
             )
     try:
         order = list(TopologicalSorter({name: factor.when.keys() for name, factor in factors.items()}).static_order())
     except CycleError as error:
         raise UserError(
-            f"{study.file}: the conditions (when) of factors {', '.join(error.args[1][1:])} wait for each other, so that "
-            "none ever holds."
+            f"{study.file}: the conditions (when) of factors {', '.join(error.args[1][1:])} wait for each other, so "
+            "that none ever holds."
         ) from error
     return [factors[name] for name in order if name != study.tasks]
 
@@ -152,8 +152,8 @@ def leave_one_out(study: Study, factors: Sequence[Factor], baseline: Levels) -> 
         without = [level.name for level in factor.levels if level.placebo_of is None]
         if len(without) > 2:
             raise UserError(
-                f"{study.file}: factor {factor.name} has the levels {', '.join(without)}, and design: leave_one_out knows "
-                "a part and what is left without it; keep two of them, or write design: one_factor."
+                f"{study.file}: factor {factor.name} has the levels {', '.join(without)}, and design: leave_one_out "
+                "knows a part and what is left without it; keep two of them, or write design: one_factor."
             )
     return one_factor(study, factors, baseline)
 
@@ -196,8 +196,8 @@ def require_used(study: Study, factors: Sequence[Factor], combinations: Sequence
         used = {levels[factor.name] for levels in combinations if factor.name in levels}
         if not used:
             raise UserError(
-                f"{study.file}: factor {factor.name} is in no arm: it applies only when {told(factor.when)}, which no arm "
-                f"of design: {study.design} has."
+                f"{study.file}: factor {factor.name} is in no arm: it applies only when {told(factor.when)}, which no "
+                f"arm of design: {study.design} has."
             )
         for level in factor.levels:
             if level.name not in used:
@@ -214,7 +214,8 @@ def require_different(study: Study, factors: Sequence[Factor], names: list[str],
     for name, levels in zip(names, combinations, strict=True):
         if names.count(name) > 1:
             raise UserError(
-                f"{study.file}: two arms would have the same name, {name!r}; give a level of {', '.join(levels)} another."
+                f"{study.file}: two arms would have the same name, {name!r}; give a level of "
+                f"{', '.join(levels)} another."
             )
         said = [by_name[factor][level].overrides for factor, level in levels.items()]
         content = json.dumps([each for each in said if each], sort_keys=True, default=str)
@@ -306,8 +307,9 @@ def _partner(
     wanted = completed(study, factors, {**levels, factor.name: level}, baseline)
     if frozen(wanted) not in arms:
         raise UserError(
-            f"{study.file}: the arm {arms[frozen(levels)]!r} is compared with its placebo or is one, and its counterpart "
-            f"with factor {factor.name}, level {level} ({shown(wanted)}) is no arm of design: {study.design}; list both."
+            f"{study.file}: the arm {arms[frozen(levels)]!r} is compared with its placebo or is one, and its "
+            f"counterpart with factor {factor.name}, level {level} ({shown(wanted)}) is no arm of design: "
+            f"{study.design}; list both."
         )
     return arms[frozen(wanted)]
 
