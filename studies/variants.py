@@ -59,8 +59,8 @@ def _require_all_count(chosen: Sequence[tuple[Factor, Level]]) -> None:
                 if earlier.rstrip("+") == place or earlier.startswith(f"{place}."):
                     raise UserError(
                         f"{level.where}: factor {factor.name}, level {level.name} sets {key} and so undoes {earlier} "
-                        f"of factor {other.name}, level {theirs.name} ({theirs.where}). Append to a list with KEY+, set "
-                        "the class in the factor that stands first and its arguments behind it, or say the key in one "
-                        "of them."
+                        f"of factor {other.name}, level {theirs.name} ({theirs.where}). Append to a list with KEY+, "
+                        "set the class in the factor that stands first and its arguments behind it, or say the key in "
+                        "one of them."
                     )
         said.update((key, (factor, level)) for key in keys_set(level.overrides))
