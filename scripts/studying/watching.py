@@ -41,7 +41,8 @@ def said_of(entry: Entry, study: Study) -> str:
     if entry.state == "failed":
         return f"failed   {name} ({entry.reason}): {entry.message}; see {study.folder / entry.log}"
     if entry.state == "interrupted":
-        return f"stopped  {name}, will go on ({entry.reason or 'asked to'}){f': {entry.message}' if entry.message else ''}"
+        why = f" ({entry.reason}): {entry.message}" if entry.reason else ""
+        return f"stopped  {name}, will go on{why}"
     return f"waiting  {name}"
 
 
