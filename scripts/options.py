@@ -6,7 +6,9 @@ from typing import Any
 
 from ..contracts.errors import UserError
 
+CELL = "cell"
 CELLS = "cells"
+"""These two are for the engines of a study, and not in the help."""
 CHECK = "check"
 COMPARE = "compare"
 DATA_REPORT = "data report"
