@@ -1,5 +1,6 @@
 """Runs what is due of a study until nothing is: starts cells, judges them by what they left, tries again."""
 
+import socket
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +15,7 @@ from .engines.engine import Engine, Job, JobState
 from .event_log import Event, event
 from .failure import SUSPENDED, Failure, failure_of, tail
 from .full_disk import has_no_room, is_full
-from .history import AGAIN, DONE, FAILED, INTERRUPTED, START
+from .history import AGAIN, DONE, FAILED, INTERRUPTED, RUNNING, START
 from .observer import Observer
 from .outcome import Outcome
 from .pace import Pace
@@ -59,7 +60,7 @@ class Controller:
     ) -> None:
         self.study, self.due, self.engine = study, due, engine
         self.observer, self.fail_fast, self.pace = observer or Observer(), fail_fast, pace or Pace()
-        self._signals = StopSignals()
+        self._signals, self._host = StopSignals(), socket.gethostname()
         self._running: list[Attempt] = []
         self._held: dict[str, Cell] = {}
         self._not_before: dict[str, float] = {}
@@ -166,7 +167,8 @@ class Controller:
             write_cell(folder, cell)
             log = folder / LOG_FILE
             size = log.stat().st_size if log.exists() else 0
-            started.append(event(START, cell=cell.id, record=record_digest(folder), log=size))
+            facts = {"record": record_digest(folder), "log": size, "host": self._host}
+            started.append(event(START, cell=cell.id, **facts))
         self._write(started)  # before it happens: an attempt is never forgotten
         for cell, folder in chosen:
             handle = self.engine.submit(Job(folder, cell.folder_name, self.study.trusted))
@@ -176,14 +178,17 @@ class Controller:
     # ---- what has happened
 
     def _collect(self) -> bool:
-        now, ended, states = time.monotonic(), [], self.engine.poll([attempt.handle for attempt in self._running])
+        now, ended, elsewhere = time.monotonic(), [], []
+        states = self.engine.poll([attempt.handle for attempt in self._running])
         for attempt, state in zip(self._running, states, strict=True):
             if state.phase == "running" and attempt.since is None:
                 attempt.since = now
+                if state.host != self._host:
+                    elsewhere.append(event(RUNNING, cell=attempt.cell.id, host=state.host))
             if state.phase in ("exited", "lost"):
                 ended.append((attempt, state))
         self._running = [attempt for attempt in self._running if all(attempt is not gone for gone, _ in ended)]
-        self._write([self._judged(gone.cell, state, gone.seconds(now), gone) for gone, state in ended])
+        self._write(elsewhere + [self._judged(gone.cell, state, gone.seconds(now), gone) for gone, state in ended])
         return bool(ended)
 
     def _look_at_held(self) -> bool:

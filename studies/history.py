@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from .event_log import Event, seconds_of
 
-START, DONE, FAILED, AGAIN, INTERRUPTED, LOST, RETRY = (
+START, RUNNING, DONE, FAILED, AGAIN, INTERRUPTED, LOST, RETRY = (
     "start",
+    "running",
     "done",
     "failed",
     "again",
@@ -14,8 +15,8 @@ START, DONE, FAILED, AGAIN, INTERRUPTED, LOST, RETRY = (
     "lost",
     "retry",
 )
-"""An attempt begins; it left a result; it failed for good; it failed and is tried again; it was stopped, which is no
-failure; a result is no longer there; the user asks for another attempt."""
+"""An attempt begins; it runs on another host; it left a result; it failed for good; it failed and is tried again; it
+was stopped, which is no failure; a result is no longer there; the user asks for another attempt."""
 ENDS = (DONE, FAILED, AGAIN, INTERRUPTED)
 
 
@@ -52,6 +53,9 @@ class History:
     def add(self, event: Event) -> None:
         """One more event of this cell."""
         kind = event["event"]
+        self.host = str(event.get("host") or self.host)
+        if kind == RUNNING:
+            return
         self.last = kind
         if kind == START:
             self.attempts += 1
@@ -66,4 +70,3 @@ class History:
             self.failures.clear()
         if kind != START:
             self.reason, self.message = str(event.get("reason", "")), str(event.get("message", ""))
-        self.host = str(event.get("host") or self.host)
