@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..contracts.errors import RunFailed, UserError
 from .early_signals import ending_cleanly
 from .invocation import Invocation, read_invocation
-from .options import CELL, CELLS, CHECK, COMPARE, DATA_REPORT, EXPORT
+from .options import CELL, CELLS, CHECK, COMPARE, DATA_REPORT, EXPORT, RESOLVE
 from .precheck import precheck
 from .resume import check_run, held, say_unfinished, started_elsewhere
 from .run_directory import is_first_rank
@@ -130,6 +130,10 @@ def run_command(arguments: list[str]) -> int:
         from .cell import cell
 
         return cell(arguments[1:])
+    if arguments[0] == RESOLVE:
+        from .resolve import resolve
+
+        return resolve(arguments[1:])
     invocation = read_invocation(arguments)
     if invocation.run is not None:
         say_unfinished(invocation.run)

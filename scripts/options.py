@@ -13,6 +13,7 @@ CHECK = "check"
 COMPARE = "compare"
 DATA_REPORT = "data report"
 EXPORT = "export"
+RESOLVE = "resolve"
 RESUME = "--resume"
 NO_CHECK = "--no-check"
 

@@ -8,7 +8,7 @@ from ..contracts.metrics import Mode
 from ..contracts.seeds import Seeds
 
 DesignType = Literal["grid", "one_factor", "leave_one_out", "nested", "cells"]
-Match = Literal["steps", "tokens", "flops", "time"]
+Match = Literal["steps", "tokens", "flops", "time", "none"]
 Overrides = dict[str, Any]
 """Configuration key (``init_args`` may be left out, as on the command line) -> value; a class is replaced whole."""
 
@@ -171,7 +171,8 @@ class Study:
         metric: the primary one, declared before anything runs.
         secondary: keys of further scores, e.g. ``test/nll``, ``forgetting/difference``, ``cost/training_seconds``.
         tune: the search; None for the defaults of each arm.
-        match: what is equal between the arms.
+        match: what is equal between the arms; ``none`` where it is on purpose nothing, as in a learning curve over the
+            size of the data with equal epochs.
         margin: differences within it count as none, in units of the primary metric; None: equivalence is not tested.
         noise: repeats of the baseline with one seed triple, and as many with others.
         confirm: the second stage; None for none.

@@ -1,0 +1,101 @@
+"""From a study file to a plan: designs, resolved configurations, equal budgets and limits."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from ..contracts.errors import UserError
+from ..contracts.files import write_atomically
+from .design import arms_of
+from .matching import matched_steps
+from .plan import Plan, defaults_of, without_harmless
+from .resolver import resolve
+from .study import Study
+from .tuning import known_trials
+from .variants import tasks_of, variants_of
+
+
+def plan_of(study: Study, measure: bool = False) -> Plan:
+    """Everything that can be known and refused before anything runs.
+
+    Args:
+        study: what the file says.
+        measure: take a few real training steps of every arm; done in any case where budgets are matched by tokens,
+            floating-point operations or time.
+
+    Raises:
+        UserError: the design cannot be, a configuration is wrong, two arms are one, budgets cannot be made equal, a
+            search has nothing to search, or there are more cells than the limit.
+    """
+    arms = arms_of(study)
+    require_within_limit(study, len(arms))
+    variants = tuple(variants_of(study, arms))
+    measure = measure or study.match in ("tokens", "flops", "time")
+    resolution = resolve(study, variants, [variant.name for variant in variants] if measure else ())
+    plan = Plan(replace(study, base=study.base.resolve()), arms, variants, resolution)
+    require_different(plan)
+    require_searchable(plan)
+    return replace(plan, steps=matched_steps(plan))
+
+
+def require_within_limit(study: Study, arms: int) -> None:
+    """Raises:
+    UserError: more cells than ``limits.cells``.
+    """
+    places = arms * len(tasks_of(study))
+    parts = {
+        "trials": places * study.tune.trials * len(study.tune.seeds) if study.tune else 0,
+        "reported": places * len(study.replicates),
+        "noise": 2 * study.noise,
+        "confirmation": min(arms, study.confirm.arms + 1) * len(tasks_of(study)) * len(study.confirm.seeds)
+        if study.confirm
+        else 0,
+    }
+    if sum(parts.values()) > study.limits.cells:
+        told = ", ".join(f"{number} {name}" for name, number in parts.items() if number)
+        raise UserError(
+            f"{study.file}: the study has {sum(parts.values())} cells ({told}, of {arms} arms), and limits.cells is "
+            f"{study.limits.cells}; raise it if that is meant, or take fewer levels, trials or replicates."
+        )
+
+
+def require_different(plan: Plan) -> None:
+    """Raises:
+    UserError: two arms resolve to one configuration, so that they would be the same cells.
+    """
+    for task in plan.tasks:
+        seen: dict[str, str] = {}
+        for arm in plan.arms:
+            content = json.dumps(without_harmless(plan.resolved(arm.name, task).config), sort_keys=True)
+            if content in seen:
+                where = "" if task is None else f" on {task}"
+                raise UserError(
+                    f"{plan.study.file}: arms {seen[content]!r} and {arm.name!r} resolve to the same configuration"
+                    f"{where}, so that nothing could be compared; one of them sets what the other has by default."
+                )
+            seen[content] = arm.name
+
+
+def require_searchable(plan: Plan) -> None:
+    """Raises:
+    UserError: an arm lacks a key that is searched, or has fewer different settings than trials.
+    """
+    tune = plan.study.tune
+    if tune is None:
+        return
+    for task in plan.tasks:
+        for arm in plan.arms:
+            names = (arm.name,) if task is None else (arm.name, task)
+            found = known_trials(tune, defaults_of(plan, arm.name, task), names)
+            if tune.sampler == "grid" and len(found) < tune.trials:
+                raise UserError(
+                    f"{plan.study.file}: arm {arm.name!r} has only {len(found)} different settings in tune.space, "
+                    f"since its own default is one of them, and every arm gets as many trials; write tune.trials: "
+                    f"{len(found)}, or another value."
+                )
+
+
+def write_study(plan: Plan, folder: Path) -> None:
+    """``plan.json``, and ``study.yaml`` with the text of the file."""
+    write_atomically(folder / "study.yaml", plan.study.text)
+    plan.save(folder)
