@@ -1,0 +1,92 @@
+"""Finished cells of a study, sorted."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ...contracts.record import Record
+from ...contracts.seeds import Seeds
+from ..arm import Arm
+from ..cell import Stage
+from ..results import CellResult
+from ..scores import MissingScore, score
+from ..study import Study
+from .analysis import Point, Unfinished
+
+Place = tuple[str | None, str]
+"""Task and label of the seeds: what a pair shares."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an analysis is made of.
+
+    Args:
+        study: what was asked.
+        arms: in the order of the design.
+        results: of finished cells, of all stages.
+        unfinished: cells without a result.
+    """
+
+    study: Study
+    arms: Sequence[Arm]
+    results: Sequence[CellResult]
+    unfinished: Sequence[Unfinished]
+
+    @cached_property
+    def _sorted(self) -> dict[tuple[Stage, str], list[CellResult]]:
+        found: dict[tuple[Stage, str], list[CellResult]] = defaultdict(list)
+        for result in self.results:
+            found[result.cell.stage, result.cell.arm].append(result)
+        for cells in found.values():
+            cells.sort(key=lambda result: (result.cell.task or "", result.cell.replicate, result.cell.repeat))
+        return found
+
+    def of(self, arm: str, stage: Stage = "report") -> list[CellResult]:
+        """By task, then by replicate."""
+        return self._sorted.get((stage, arm), [])
+
+    def at(self, arm: str, stage: Stage = "report") -> dict[Place, CellResult]:
+        """What a pair is looked up by."""
+        return {(result.cell.task, label(result.cell.seeds)): result for result in self.of(arm, stage)}
+
+    @cached_property
+    def by_name(self) -> dict[str, Arm]:
+        return {arm.name: arm for arm in self.arms}
+
+    @cached_property
+    def tasks(self) -> list[str | None]:
+        """Of cells that are reported; one None where the study has no tasks."""
+        factor = next((factor for factor in self.study.factors if factor.name == self.study.tasks), None)
+        return [level.name for level in factor.levels] if factor is not None else [None]
+
+    @property
+    def planned(self) -> int:
+        """Reported cells of one arm."""
+        return len(self.tasks) * len(self.study.replicates)
+
+
+def label(seeds: Seeds) -> str:
+    """``1``, or ``1/2/3`` of three that are not the same."""
+    values = (seeds.data, seeds.init, seeds.train)
+    return str(values[0]) if len(set(values)) == 1 else "/".join(map(str, values))
+
+
+def points(results: Iterable[CellResult], key: str) -> tuple[list[Point], list[str]]:
+    """Values of a score, and why cells lack it."""
+    found, missing = [], []
+    for result in results:
+        try:
+            value = score(result.record, key)
+        except MissingScore as error:
+            missing.append(str(error))
+            continue
+        found.append(Point(label(result.cell.seeds), value, result.cell.id, result.cell.task))
+    return found, missing
+
+
+def spread(records: Iterable[Record], of: Callable[[Record], int]) -> tuple[int, int] | None:
+    """Least and most of a count."""
+    found = [of(record) for record in records]
+    return (min(found), max(found)) if found else None
