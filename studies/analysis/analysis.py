@@ -118,6 +118,9 @@ class Contrast:
         sentence: in words, no more than the numbers say.
         unpaired: why pairs were refused, replicate -> reason.
         stage: ``report``, or ``confirm``: on fresh seeds.
+        task: level of the tasks' factor, of a study over several data sets, whose arms have one contrast on each.
+        pairing: what the pairs share, in words; empty where it is seeds and the order of the rows.
+        p_equivalent_adjusted: Holm over the family; what ``equivalent`` goes by.
     """
 
     arm: str
@@ -138,6 +141,9 @@ class Contrast:
     sentence: str
     unpaired: dict[str, str] = field(default_factory=dict)
     stage: Literal["report", "confirm"] = "report"
+    task: str | None = None
+    pairing: str = ""
+    p_equivalent_adjusted: float | None = None
 
 
 @dataclass(frozen=True)
