@@ -150,15 +150,15 @@ def _different(found: Compared) -> tuple[Conclusion, str]:
     how = found.correction.words(found.p_adjusted, found.n)
     if found.items is not None and not _same_side(found.items, estimate):
         way = "above" if sign > 0 else "below"
+        what = "points the other way" if excludes_zero(found.items) else "includes 0"
         return "undecided", (
             f"On the evaluated rows {found.arm} is {way} {found.reference} by {interval(estimate, sign)} in "
-            f"{found.metric} ({how}), but the interval over rows, {interval(found.items, sign)}, includes 0, so this "
-            "holds for these rows and is not shown for others."
+            f"{found.metric} ({how}), but the interval over rows, {interval(found.items, sign)}, {what}, so this holds "
+            "for these rows and is not shown for others."
         )
     word: Conclusion = "better" if found.is_better else "worse"
-    return word, (
-        f"{found.arm} is {word} than {found.reference} by {interval(estimate, sign)} in {found.metric} ({how}).{_gaps(found)}"
-    )
+    by = interval(estimate, sign)
+    return word, f"{found.arm} is {word} than {found.reference} by {by} in {found.metric} ({how}).{_gaps(found)}"
 
 
 def _equivalent(found: Compared) -> tuple[Conclusion, str]:
@@ -190,13 +190,14 @@ def _not_powered(found: Compared) -> str:
 
 def _undecided(found: Compared) -> str:
     assert found.difference is not None
-    p = "" if found.p_adjusted is None else f" ({found.correction.words(found.p_adjusted, found.n)})"
-    said = f"No difference between {found.arm} and {found.reference} is shown: {interval(found.difference)} in {found.metric}{p}."
+    said = f"No difference between {found.arm} and {found.reference} is shown: "
     if found.difference.value == 0 and not found.sd:
-        return f"No difference between {found.arm} and {found.reference} is shown: all {found.n} pairs are equal in {found.metric}.{_gaps(found)}"
-    least = found.detectable
+        return f"{said}all {found.n} pairs are equal in {found.metric}.{_gaps(found)}"
+    p = "" if found.p_adjusted is None else f" ({found.correction.words(found.p_adjusted, found.n)})"
+    said += f"{interval(found.difference)} in {found.metric}{p}."
     if excludes_zero(found.difference) and found.difference.low is not None and found.correction.size > 1:
         said += " The interval is that of this comparison alone; after the correction for all of them nothing is shown."
+    least = found.detectable
     if least is not None and least > abs(found.difference.value):
         said += f" A difference of {plain(least)} would have been found with 80 % power."
     if found.margin is not None:

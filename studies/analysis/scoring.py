@@ -62,9 +62,9 @@ def title(key: str, mode: str | None, split: str) -> str:
     return " ".join(filter(None, words)) + ARROWS[mode]
 
 
-def bare(found: Score) -> str:
+def bare(key: str, split: str) -> str:
     """The title without its arrow, for sentences."""
-    return found.title.rstrip(" ↑↓")
+    return title(key, None, split)
 
 
 def _has(result: CellResult, key: str) -> bool:
