@@ -199,6 +199,9 @@ class Unfinished:
         message: what it said, one paragraph.
         attempts: how often it was tried.
         log: path of its log, relative to the study.
+        task: level of the tasks' factor.
+        trial: of the search.
+        setting: that this trial tries, configuration key -> value.
     """
 
     cell: str
@@ -210,6 +213,9 @@ class Unfinished:
     message: str
     attempts: int
     log: str
+    task: str | None = None
+    trial: int = 0
+    setting: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ class Correction:
         """That every comparison has at least."""
         return LEVEL / max(1, self.size)
 
+    @property
+    def in_words(self) -> str:
+        if self.size < 2:
+            return f"{self.test}, one comparison, no correction" if self.size else "no comparison"
+        return f"{self.test}, {self.name} over {self.size} comparisons"
+
     def words(self, p: float, n: int, test: str = "") -> str:
         """``paired t, n = 5, Holm over 7: p = 0.03``."""
         over = f"{self.name} over {self.size}: " if self.size > 1 else ""

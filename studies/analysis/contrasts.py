@@ -66,15 +66,19 @@ class Answer:
         return np.array([point.value for point in self.points])
 
 
-def contrasts_of(material: Material, stage: Literal["report", "confirm"], rows: Rows) -> list[Contrast]:
-    """The declared family of a stage: references first, then placebos; of several tasks each on its own."""
+def contrasts_of(
+    material: Material, stage: Literal["report", "confirm"], rows: Rows
+) -> tuple[list[Contrast], Correction]:
+    """The declared family of a stage, references first, then placebos, of several tasks each on its own; and how its
+    p-values were adjusted."""
     answers = [_answer(material, question, stage) for question in family(material, stage)]
     correction, adjusted = correct(answers)
     equivalent = _equivalence(answers, material.study.margin)
-    return [
+    found = [
         _contrast(material, answer, stage, correction, p, p_equivalent, rows)
         for answer, p, p_equivalent in zip(answers, adjusted, equivalent, strict=True)
     ]
+    return found, correction
 
 
 def family(material: Material, stage: Stage) -> list[Question]:

@@ -8,10 +8,11 @@ from functools import cached_property
 from ...contracts.record import Record
 from ...contracts.seeds import Seeds
 from ..arm import Arm
-from ..cell import Stage
-from ..results import CellResult
+from ..cell import Cell, Stage
+from ..results import CELLS, CellResult
 from ..scores import MissingScore, score
 from ..study import Study
+from ..variants import tasks_of
 from .analysis import Point, Unfinished
 
 Place = tuple[str | None, str]
@@ -56,10 +57,9 @@ class Material:
         return {arm.name: arm for arm in self.arms}
 
     @cached_property
-    def tasks(self) -> list[str | None]:
+    def tasks(self) -> tuple[str | None, ...]:
         """Of cells that are reported; one None where the study has no tasks."""
-        factor = next((factor for factor in self.study.factors if factor.name == self.study.tasks), None)
-        return [level.name for level in factor.levels] if factor is not None else [None]
+        return tasks_of(self.study)
 
     @property
     def planned(self) -> int:
@@ -71,6 +71,21 @@ def label(seeds: Seeds) -> str:
     """``1``, or ``1/2/3`` of three that are not the same."""
     values = (seeds.data, seeds.init, seeds.train)
     return str(values[0]) if len(set(values)) == 1 else "/".join(map(str, values))
+
+
+def unfinished(cell: Cell, state: str, reason: str = "", message: str = "", attempts: int = 0) -> Unfinished:
+    """What a ledger knows of a cell without a result.
+
+    Args:
+        cell: that is not done.
+        state: ``failed``, ``pending``, ``running`` or ``interrupted``.
+        reason: class of the failure.
+        message: what it said.
+        attempts: how often it was tried.
+    """
+    log = f"{CELLS}/{cell.folder_name}/log.txt"
+    about = cell.arm, label(cell.seeds), cell.stage, state, reason, message, attempts, log
+    return Unfinished(cell.id, *about, cell.task, cell.trial, cell.setting)
 
 
 def points(results: Iterable[CellResult], key: str) -> tuple[list[Point], list[str]]:

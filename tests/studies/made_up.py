@@ -16,6 +16,7 @@ from finelab.contracts.run_config import config_digest
 from finelab.contracts.seeds import Seeds
 from finelab.contracts.verdict import Verdict
 from finelab.studies.analysis.analysis import Unfinished
+from finelab.studies.analysis.material import unfinished
 from finelab.studies.arm import Arm
 from finelab.studies.cell import Cell, identity
 from finelab.studies.resolution import Resolution
@@ -150,9 +151,7 @@ class MadeUp:
         return CellResult(cell, record, run)
 
     def fail(self, cell: Cell, reason: str = "nonfinite", message: str = "the loss became NaN") -> None:
-        label = str(cell.seeds.data)
-        log = f"{CELLS}/{cell.folder_name}/log.txt"
-        self.unfinished.append(Unfinished(cell.id, cell.arm, label, cell.stage, "failed", reason, message, 1, log))
+        self.unfinished.append(unfinished(cell, "failed", reason, message, 1))
 
     @property
     def results(self) -> list[CellResult]:

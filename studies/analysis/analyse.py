@@ -1,0 +1,100 @@
+"""From a plan and finished cells to what may be said about them."""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+from ..arm import Arm
+from ..resolution import Resolution
+from ..results import CellResult
+from ..study import Match, Study
+from .analysis import Analysis, Unfinished
+from .arms import arm_rows
+from .caveats import caveats
+from .conclusion import Correction
+from .contrasts import contrasts_of
+from .courses import courses
+from .item_level import Rows
+from .material import Material
+from .power import power_words
+from .provenance import command, provenance
+from .samples import samples
+from .scoring import scores_of
+from .searches import budget, searches
+from .verdict import verdict
+
+MATCHED: dict[Match, str] = {
+    "steps": "optimizer steps are as each arm's configuration says; nothing else was made equal",
+    "tokens": "arms were given the same number of input tokens",
+    "flops": "arms were given the same floating-point operations, by measured steps",
+    "time": "arms were given the same training time, by measured steps",
+}
+
+
+class Planned(Protocol):
+    """What an analysis needs of a plan."""
+
+    @property
+    def study(self) -> Study: ...
+
+    @property
+    def arms(self) -> Sequence[Arm]: ...
+
+    @property
+    def resolution(self) -> Resolution: ...
+
+
+def analyse(
+    plan: Planned,
+    results: Sequence[CellResult],
+    unfinished: Sequence[Unfinished] = (),
+    codes: Collection[str] = (),
+) -> Analysis:
+    """All of it.
+
+    Args:
+        plan: the study as it is now.
+        results: finished cells of this plan, of all stages; no others.
+        unfinished: cells of the plan without a result, as the ledger knows them (``material.unfinished``).
+        codes: digests of finelab's source that the cells ran with; empty where nobody knows.
+    """
+    study = plan.study
+    material = Material(study, plan.arms, results, unfinished)
+    scores, rows = scores_of(study, results), Rows()
+    arms = arm_rows(material, scores)
+    screened, correction = contrasts_of(material, "report", rows)
+    confirmed, of_confirmed = contrasts_of(material, "confirm", rows)
+    contrasts = screened + confirmed
+    searched = searches(material)
+    return Analysis(
+        study=study.name,
+        question=study.question,
+        verdict=verdict(material, contrasts, [], None, [], []),
+        scores=scores,
+        arms=arms,
+        contrasts=contrasts,
+        correction=correction_words(correction, of_confirmed),
+        match=MATCHED[study.match],
+        budget=budget(study.tune),
+        searches=searched,
+        unfinished=list(unfinished),
+        courses=courses(material),
+        noise=None,
+        curves=[],
+        matrices=[],
+        tasks=[],
+        samples=samples(material),
+        caveats=caveats(material, plan.resolution, arms, contrasts, searched, codes),
+        power=power_words(study, screened),
+        provenance=provenance(study, plan.resolution, results),
+        command=command(study),
+        complete=not unfinished and all(row.done == row.planned for row in arms),
+        margin=study.margin,
+    )
+
+
+def correction_words(screened: Correction, confirmed: Correction) -> str:
+    """What p-values were adjusted by, and over how many."""
+    said = screened.in_words
+    if confirmed.size:
+        said += f"; of the confirmation {confirmed.in_words}"
+    return f"{said}. Intervals are 95 % for each comparison alone."
