@@ -46,6 +46,10 @@ class Loading:
         compile: ``torch.compile`` the adapted backbone, hooks of the regularizers included. Pays for large models and
             rows of few different lengths (``data.loader`` with packing); each new shape costs a compilation. Dropout
             masks stay counted but are other ones than without it, so compare only runs that agree in this.
+        weights: ``random`` takes the configuration and the tokenizer of the base and draws the weights anew, by the
+            init seed: what the pretraining was worth. The base is then this random model, for forgetting and
+            for whatever is anchored to it. Train all of it (``finelab.models.adapters.Full``), longer and at a higher
+            learning rate; an adapter that freezes weights would freeze noise.
     """
 
     revision: str | None = None
@@ -53,6 +57,7 @@ class Loading:
     attention: Literal["eager", "sdpa", "flash_attention_2"] | None = None
     gradient_checkpointing: bool = False
     compile: bool = False
+    weights: Literal["pretrained", "random"] = "pretrained"
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Backbone:
 
     Args:
         model: in training mode, with gradients on.
-        digest: sha256 over its weight files, or over the configuration of a random test model.
+        digest: sha256 over its weight files; of a random model over its configuration, with the init seed where that
+            has drawn the weights.
         notes: what was changed on loading, for the run's report.
         revision: commit of a hub model; None of a folder.
     """
@@ -72,29 +78,34 @@ class Backbone:
     revision: str | None = None
 
 
-def load(base: str, kind: Kind, loading: Loading) -> Backbone:
+def load(base: str, kind: Kind, loading: Loading, init_seed: int = 1) -> Backbone:
     """Load a base: safetensors only, never remote code, encoders without their unused pooling layer.
 
     Args:
         base: hub id, folder, ``pkg://PACKAGE/FOLDER`` or ``tiny://FAMILY``.
         kind: the backbone alone, or with its language-model head (decoder-only, or encoder-decoder).
+        loading: how.
+        init_seed: draws the weights where they are to be random.
 
     Raises:
         UserError: the base does not exist, has no safetensors, or is of another kind.
     """
     location = resolve(base)
     try:
-        model = from_random(location, kind, loading) if location.is_random else from_files(location, kind, loading)
+        drawn = location.is_random or loading.weights == "random"
+        model = from_random(location, kind, loading, init_seed) if drawn else from_files(location, kind, loading)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # a foreign folder
         raise UserError(f"model.base: {base!r} could not be loaded as {kind}: {first_line(error)}") from error
     notes = fit_vocabulary(model, location, loading)
+    if loading.weights == "random":
+        notes = (f"The weights of {base} are random, drawn by the init seed {init_seed}; none was pretrained.", *notes)
     if loading.gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
         model.enable_input_require_grads()
     model.config.use_cache = False
     for note in notes:
         log.warning(note)
-    return Backbone(model.train(), digest(location, loading), notes, commit(location, loading))
+    return Backbone(model.train(), digest(location, loading, init_seed), notes, commit(location, loading))
 
 
 def from_files(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
@@ -138,11 +149,13 @@ def is_plain_safetensors(name: object) -> bool:
     return isinstance(name, str) and name.endswith(".safetensors") and Path(name).name == name
 
 
-def from_random(location: Location, kind: str, loading: Loading) -> PreTrainedModel:
-    """A tiny:// model; its weights come from a fixed seed, so that it is the same base in every run."""
-    config = AutoConfig.from_pretrained(location.path)
+def from_random(location: Location, kind: str, loading: Loading, init_seed: int) -> PreTrainedModel:
+    """A tiny:// model, whose weights come from a fixed seed, so that it is the same base in every run; or the model of
+    any configuration with weights by the init seed."""
+    config = AutoConfig.from_pretrained(location.path, revision=loading.revision, trust_remote_code=False)
+    fixed = loading.weights == "pretrained"
     with torch.random.fork_rng():
-        torch.manual_seed(derive("tiny", location.uri))
+        torch.manual_seed(derive("tiny", location.uri) if fixed else derive("base", init_seed))
         return head(kind, config).from_config(
             config,
             dtype=DTYPES[loading.dtype],
@@ -179,11 +192,12 @@ def fit_vocabulary(model: PreTrainedModel, location: Location, loading: Loading)
     return (f"The tokenizer of {location.uri} knows {tokens} tokens and its embedding had {rows}: it was resized.",)
 
 
-def digest(location: Location, loading: Loading) -> str:
-    """What a checkpoint is bound to: the bytes of the base's weights, or the configuration of a random model."""
+def digest(location: Location, loading: Loading, init_seed: int = 1) -> str:
+    """What a checkpoint is bound to: the bytes of the base's weights, or what a random model is drawn from."""
     folder = hub_file(location, loading).parent if location.kind == "hub" else Path(location.path)
-    content = hashlib.sha256()
-    for file in sorted(folder.glob("config.json" if location.is_random else "*.safetensors")):
+    is_drawn = loading.weights == "random"
+    content = hashlib.sha256(f"random {init_seed}".encode() if is_drawn else b"")
+    for file in sorted(folder.glob("config.json" if is_drawn or location.is_random else "*.safetensors")):
         with file.open("rb") as stream:
             while block := stream.read(1 << 22):
                 content.update(block)

@@ -45,7 +45,7 @@ class FineTuner(Objective):
         regularizers: in the order in which they act.
         schedule: of the learning rate, per optimizer step; None keeps the optimizer's rate.
         learning_rates: rules for parameters with a rate of their own; they multiply.
-        loading: revision, dtype, attention kernel, activation checkpointing.
+        loading: revision, dtype, attention kernel, activation checkpointing, pretrained or random weights.
         seeds: init for new weights, train for dropout and noise.
     """
 
@@ -87,7 +87,7 @@ class FineTuner(Objective):
             require_built_here(self.model, self.device_mesh)
             return
         with torch.random.fork_rng():
-            loaded = load(self.base, self.kind, self.loading)
+            loaded = load(self.base, self.kind, self.loading, self.seeds.init)
             self.base_digest, self.loading_notes = loaded.digest, loaded.notes
             self.base_revision = loaded.revision
             self.prepare_adapter(loaded.model)

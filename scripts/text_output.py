@@ -134,7 +134,7 @@ def made_with(
     prompts = hashlib.sha256(json.dumps(list(ids)).encode())
     for sample in loader.dataset:  # pyright: ignore[reportGeneralTypeIssues]
         prompts.update(np.asarray(sample["input_ids"], dtype=np.int64).tobytes() + b"|")
-    base = digest(resolve(model.base), model.loading)
+    base = digest(resolve(model.base), model.loading, model.seeds.init)
     return {
         "input or template (digest of the prompts)": prompts.hexdigest(),
         "checkpoint (digest of the weights)": base

@@ -115,3 +115,39 @@ def test_a_base_that_lacks_weights_is_refused(tmp_path):
     model.save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(UserError, match=r"lack 3 of the weights.*layers\.1\.mlp"):
         load(str(tmp_path), "causal_lm", Loading())
+
+
+def test_random_weights_follow_the_init_seed_and_nothing_else(tmp_path):
+    pretrained, tokenizer = folder(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    random = Loading(weights="random")
+    torch.manual_seed(1)
+    first = load(str(tmp_path), "causal_lm", random, 1)
+    torch.manual_seed(2)
+    state = torch.get_rng_state()
+    again, other = (load(str(tmp_path), "causal_lm", random, seed) for seed in (1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    weights = [torch.cat([p.flatten() for p in m.parameters()]) for m in (first.model, again.model, other.model)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[0], torch.cat([p.flatten() for p in pretrained.parameters()]))
+    assert first.model.config.to_dict().items() >= {"vocab_size": pretrained.config.vocab_size}.items()
+    digests = [first.digest, again.digest, other.digest, load(str(tmp_path), "causal_lm", Loading()).digest]
+    assert digests[0] == digests[1] and len(set(digests)) == 3
+    assert "random, drawn by the init seed 1" in first.notes[0]
+
+
+def test_random_weights_need_no_weight_files(tmp_path):
+    model, tokenizer = folder(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    assert (
+        load(str(tmp_path), "causal_lm", Loading(weights="random")).model.config.hidden_size == model.config.hidden_size
+    )
+
+
+def test_a_random_tiny_model_is_another_one_for_each_seed():
+    tiny = load("tiny://bert", "encoder", Loading())
+    one, other = (load("tiny://bert", "encoder", Loading(weights="random"), seed) for seed in (1, 2))
+    first = [next(each.model.parameters()) for each in (tiny, one, other)]
+    assert not torch.equal(first[0], first[1]) and not torch.equal(first[1], first[2])
+    assert len({tiny.digest, one.digest, other.digest}) == 3
