@@ -57,6 +57,7 @@ class MixtureDataModule(LightningDataModule):
         template: what a row means, where a source does not say.
         eval_sets: name -> what is only evaluated, on its validation and test split: ``{test: FILE}`` is scored whole.
             Training rows of it are used for nothing, unless ``splits`` of its own say which share of them is scored.
+            One with the name and rows of a source is that source, so that a study can name all of them in every arm.
         temperature: 1 is proportional to size, ``.inf`` uniform; null is 1, and needed where weights are given.
         context: most tokens of a sample.
         batch_size: training rows per device.
@@ -88,9 +89,10 @@ class MixtureDataModule(LightningDataModule):
         duplicates: Duplicates = Duplicates(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self.sources, self.eval_sets = sources, eval_sets or {}
+        check_specs(sources, eval_sets or {}, template, temperature)
+        self.sources = sources
+        self.eval_sets = {name: spec for name, spec in (eval_sets or {}).items() if name not in sources}
         self.template, self.temperature = template, temperature
-        check_specs(sources, self.eval_sets, template, temperature)
         self.batch_size, self.loader, self.seed = batch_size, loader, seed
         self._settings: dict[str, Any] = {
             "base": base,

@@ -55,16 +55,23 @@ def check_specs(
             if spec.template is None and template is None:
                 raise UserError(f"data.{key}: {name} has no template, and data.template is not set; set either.")
     check_targets(sources | eval_sets, template)
-    if both := sources.keys() & eval_sets.keys():
+    if both := [name for name in sources if name in eval_sets and not same_rows(sources[name], eval_sets[name])]:
         raise UserError(
-            f"data.eval_sets: {min(both)!r} is the name of a source too; a source is evaluated on its own validation "
-            "and test split anyway, so leave the set out or give it another name."
+            f"data.eval_sets: {both[0]!r} is the name of a source too, of other rows ({sources[both[0]].source} is "
+            f"trained on, {eval_sets[both[0]].source} is to be scored); give one of them another name. A source is "
+            "evaluated on its own validation and test split anyway."
         )
     if weighted := [name for name, spec in eval_sets.items() if spec.weight is not None]:
         raise UserError(f"data.eval_sets: {weighted[0]} has a weight, but is not trained on; remove the weight.")
     if drawn := [name for name, spec in eval_sets.items() if spec.train_rows is not None]:
         raise UserError(f"data.eval_sets: {drawn[0]} has train_rows, but is not trained on; remove them.")
     check_proportions(sources, temperature)
+
+
+def same_rows(source: SourceSpec, evaluated: SourceSpec) -> bool:
+    """Whether an evaluation set is what a source of its name is scored on anyway: then it is that source."""
+    of_source, of_set = (spec.template and spec.template.settings() for spec in (source, evaluated))
+    return (source.source, of_source) == (evaluated.source, of_set) and evaluated.splits in (None, source.splits)
 
 
 def check_targets(specs: Mapping[str, SourceSpec], template: Template | None) -> None:

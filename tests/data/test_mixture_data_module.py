@@ -224,7 +224,6 @@ def test_weights_and_temperatures_decide_the_quotas(mixture):
         ({"weights": {"a": 1, "b": float("nan")}}, "the weight of b is nan"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"sources": ()}, "data.sources is empty"),
-        ({"sets": ("a",)}, "'a' is the name of a source too"),
         ({"sets": ("c",), "template": None}, "has no template"),
     ],
 )
@@ -238,6 +237,21 @@ def test_a_name_that_no_metric_can_hold_and_a_weight_beside_no_training(mixture,
         mixture(eval_sets={"a/b": SourceSpec(files["c"])})
     with pytest.raises(UserError, match="c has a weight"):
         mixture(eval_sets={"c": SourceSpec(files["c"], weight=2)})
+
+
+def test_an_evaluation_set_of_the_name_and_rows_of_a_source_is_that_source(mixture, files):
+    every = {name: SourceSpec(files[name]) for name in ("a", "b", "c")}
+    scores = {}
+    for name in ("a", "b"):
+        data = mixture(sources=(name,), eval_sets=every)
+        assert data.source_names == [name, *(each for each in every if each != name)]
+        assert [own.name for own in data.evaluation_sets("validation") if own.pooled] == [name]
+        tested = {own.name: own.loader for own in data.evaluation_sets("test")}
+        assert tested.keys() == {"b", "c"}, "a has no test split"
+        scores[name] = [tuple(ids) for batch in tested["b"] for ids in batch["input_ids"].tolist()]
+    assert scores["a"] == scores["b"], "one column of a transfer matrix has the same rows in every arm"
+    with pytest.raises(UserError, match=r"'a' is the name of a source too, of other rows \(.*train.jsonl.* is trained"):
+        mixture(eval_sets={"a": SourceSpec(files["c"])})
 
 
 def test_a_source_without_training_rows_is_told_how_to_have_some(mixture):
