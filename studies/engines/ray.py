@@ -3,9 +3,12 @@
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ from typing import Any
 from ...contracts.errors import UserError
 from ...contracts.run_lock import LOCK_FILE
 from .engine import Job, JobState
+from .launcher import Launcher
 from .options import number, package, texts, whole
+from .process_launcher import ProcessLauncher
 from .ray_probe import Seen, complaint, versions
 from .ray_task import probe_node, run_cell
 from .remote_cell import RemoteCell
@@ -87,6 +92,8 @@ class Ray:
             raise UserError(f"engine.gpus is {gpus}; a cell has a share of one GPU or a whole number of them.")
         self._limit = None if slots is None else whole("slots", slots, 1)
         self.environment = texts("environment", environment or {})
+        self.launcher: Launcher = ProcessLauncher()
+        """Starts the children on the nodes."""
         self._slots = 0
         self._ray: Any = None
         self._ours = False
@@ -131,9 +138,7 @@ class Ray:
             raise
         room = sum(self._room(node) for node in nodes)
         self._slots = room if self._limit is None else min(self._limit, room)
-        self._task = ray.remote(max_retries=0)(run_cell).options(
-            num_cpus=self.need["CPU"], num_gpus=self.need["GPU"], scheduling_strategy="SPREAD"
-        )
+        self._task = ray.remote(max_retries=0)(run_cell)
         self._fitted = time.monotonic()
 
     def _connect(self, ray: Any) -> None:
@@ -141,17 +146,18 @@ class Ray:
             if self.address != "auto":
                 host, _, port = self.address.rpartition(":")
                 socket.create_connection((host, int(port)), NOT_THERE).close()
-            ray.init(
-                address=self.address,
-                namespace=self.folder.name,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
+            with own_handlers():
+                ray.init(
+                    address=self.address,
+                    namespace=self.folder.name,
+                    log_to_driver=False,
+                    logging_level=logging.WARNING,
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"engine.address is {self.address}, where no Ray cluster could be joined: {first_line(error)}. Start one "
-                "with ray start --head, with the same versions of Python and Ray as here, and give the address that it "
-                "prints."
+                f"engine.address is {self.address}, where no Ray cluster could be joined: {first_line(error)}. Start "
+                "one with ray start --head and the versions of Python and Ray that are here, and give the address that "
+                "it prints."
             ) from error
 
     def _holding(self) -> list[dict[str, Any]]:
@@ -191,6 +197,8 @@ class Ray:
                 host = node["NodeManagerHostname"]
                 try:
                     why = complaint(ray.get(ref, timeout=SLOW_NODE), here)
+                except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+                    continue  # it has died since Ray listed it, and will run nothing
                 except ray.exceptions.RayError as error:
                     why = f"finelab cannot be run there: {last_line(error)}"
                 if why is not None:
@@ -205,8 +213,12 @@ class Ray:
             self.threads,
             self.need["GPU"],
             self.environment,
+            self.launcher,
         )
-        handle = RayHandle(self._task.options(name=job.label).remote(cell), job.folder, holder(job.folder))
+        task = self._task.options(
+            name=job.label, num_cpus=self.need["CPU"], num_gpus=self.need["GPU"], scheduling_strategy="SPREAD"
+        )
+        handle = RayHandle(task.remote(cell), job.folder, holder(job.folder))
         self._handles.append(handle)
         return handle
 
@@ -276,6 +288,20 @@ class Ray:
         if self._ours:
             self._ray.shutdown()
         self._ray = None
+
+
+@contextmanager
+def own_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM over as it connects, which would end the study without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def holder(folder: Path) -> str:

@@ -11,7 +11,7 @@ from types import FrameType
 
 from .child_environment import child_environment
 from .engine import Job
-from .launcher import Launcher
+from .launcher import Child, Launcher
 from .process_launcher import ProcessLauncher
 
 NAP = 0.1
@@ -43,6 +43,7 @@ class RemoteCell:
         threads: of each library that computes.
         gpus: of the cell; of none it sees none, else those that the engine's machinery has set.
         environment: more of the child's.
+        launcher: starts it there.
     """
 
     job: Job
@@ -50,17 +51,18 @@ class RemoteCell:
     threads: int
     gpus: float
     environment: dict[str, str] = field(default_factory=dict)
+    launcher: Launcher = field(default_factory=ProcessLauncher)
 
-    def run(self, stop: Callable[[], bool], launcher: Launcher | None = None) -> Ended:
+    def run(self, stop: Callable[[], bool], watch: Callable[[Child], Child] = lambda child: child) -> Ended:
         """Until the child ends.
 
         Args:
             stop: whether the child is to be asked to end, which it may take its time for.
-            launcher: that starts it.
+            watch: is given it once it runs, and gives what is to be used in its place.
         """
         os.chdir(self.cwd)
         environment = child_environment(self.threads, None if self.gpus else "") | self.environment
-        child = (launcher or ProcessLauncher()).start(self.job, environment)
+        child = watch(self.launcher.start(self.job, environment))
         told = False
         try:
             while (code := child.poll()) is None:

@@ -33,6 +33,16 @@ def stand_in(job: Job) -> list[str]:
     return [sys.executable, "-I", "-S", str(STAND_IN), str(job.folder)]
 
 
+def travelling_stand_in() -> ProcessLauncher:
+    """The same for another process, to which a local function is sent whole."""
+    script = str(STAND_IN)
+
+    def command(job: Job) -> list[str]:
+        return [sys.executable, "-I", "-S", script, str(job.folder)]
+
+    return ProcessLauncher(command)
+
+
 def a_cell(number: int, *fates: str, seconds: float = 0.0) -> Cell:
     """One whose child does that; the number makes it another one."""
     seeds = Seeds(number, number, number)

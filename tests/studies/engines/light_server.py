@@ -46,7 +46,8 @@ def follow(folder: Path, plan: str) -> int:
         pid = os.fork()
         if pid == 0:
             time.sleep(60)
-        (folder / "grandchild").write_text(str(pid))
+        (folder / "part").write_text(str(pid))
+        (folder / "part").rename(folder / "grandchild")
     if plan == "child":
         time.sleep(60)
     if plan == "raise":
