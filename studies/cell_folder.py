@@ -1,6 +1,5 @@
 """The folder of a cell: what its child needs, and what the truth on disk says of it."""
 
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -65,12 +64,14 @@ def record_in(run: Path) -> Record | None:
         return None
 
 
-def record_digest(folder: Path) -> str | None:
-    """Of the record's bytes, so that one of an earlier attempt is not taken for that of a later one."""
+def record_mark(folder: Path) -> str | None:
+    """Of the record's file, so that one of an earlier attempt is not taken for that of a later one, which may say the
+    same to the byte."""
     try:
-        return hashlib.sha256((folder / RUN / RECORD_FILE).read_bytes()).hexdigest()
+        found = (folder / RUN / RECORD_FILE).stat()
     except OSError:
         return None
+    return f"{found.st_mtime_ns}-{found.st_size}"
 
 
 def write_cell(folder: Path, cell: Cell) -> None:

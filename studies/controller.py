@@ -10,7 +10,7 @@ from ..contracts.record import Record
 from .attempt import Attempt
 from .books import Books
 from .cell import Cell
-from .cell_folder import LOG_FILE, is_held, record_digest, truth_of, write_cell
+from .cell_folder import LOG_FILE, is_held, record_mark, truth_of, write_cell
 from .engines.engine import Engine, Job, JobState
 from .event_log import Event, event
 from .failure import SUSPENDED, Failure, failure_of, tail
@@ -167,7 +167,7 @@ class Controller:
             write_cell(folder, cell)
             log = folder / LOG_FILE
             size = log.stat().st_size if log.exists() else 0
-            facts = {"record": record_digest(folder), "log": size, "host": self._host}
+            facts = {"record": record_mark(folder), "log": size, "host": self._host}
             started.append(event(START, cell=cell.id, **facts))
         self._write(started)  # before it happens: an attempt is never forgotten
         for cell, folder in chosen:
@@ -216,7 +216,7 @@ class Controller:
             self._held[cell.id] = cell
             return None
         history = self._books.history(cell.id)
-        record = truth.record if record_digest(folder) != history.record else None  # that of this attempt
+        record = truth.record if record_mark(folder) != history.record else None  # that of this attempt
         timeout = self.study.limits.timeout if attempt is not None and attempt.timed_out else None
         failure = failure_of(record, state, tail(folder / LOG_FILE, history.log), timeout)
         if not folder.is_dir():

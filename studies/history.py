@@ -34,7 +34,7 @@ class History:
         started: of the last attempt, seconds since 1970.
         ended: likewise.
         seconds: of all attempts whose end was seen.
-        record: digest of the record that lay there when the last attempt began.
+        record: mark of the record that lay there when the last attempt began.
         log: size of the log then.
     """
 
