@@ -7,12 +7,12 @@ from pathlib import Path
 from ..contracts.errors import UserError
 from ..contracts.record import Record
 from .cell import Cell
-from .cell_folder import find_cells, read_cell, truth_of
+from .cell_folder import read_cell, truth_of
 from .entry import Entry
 from .event_log import Event, EventLog, event
 from .history import DONE, LOST, History
 from .ledger import Ledger
-from .results import CELLS
+from .results import CELLS, cell_folders
 
 EVENTS_FILE = "events.jsonl"
 
@@ -35,7 +35,7 @@ class Books:
         self.held: list[Cell] = []
         """Cells that some other process works on."""
         self.entries: dict[str, Entry] = {}
-        self._places = find_cells(folder / CELLS)
+        self._places = cell_folders(folder)
         self._ledger = Ledger(folder) if writes else None
         for happened in self.log.read():
             if isinstance(identity := happened.get("cell"), str):
@@ -46,24 +46,14 @@ class Books:
         return self.histories.setdefault(identity, History())
 
     def place(self, cell: Cell) -> Path:
-        """The folder of a cell. One that an earlier version of the study called otherwise is renamed.
-
-        Raises:
-            OSError: it cannot be.
-        """
-        wanted = self.folder / CELLS / cell.folder_name
-        former = self._places.get(cell.id, wanted)
-        if former != wanted and former.is_dir() and not wanted.exists():
-            former.rename(wanted)
-        self._places[cell.id] = wanted
-        return wanted
+        """The folder of a cell, also where an earlier version of the study called its arm otherwise."""
+        return self._places.setdefault(cell.id, self.folder / CELLS / cell.folder_name)
 
     def expect(self, cells: Iterable[Cell]) -> None:
         """Cells that are due; those that nothing is known of yet get a row each."""
         new = [cell for cell in cells if self.cells.get(cell.id) != cell]
         for cell in new:
             self.cells[cell.id] = cell
-            self.place(cell)
         self._put(new)
 
     def write(self, events: Iterable[Event]) -> list[Entry]:
@@ -90,11 +80,14 @@ class Books:
             self._ledger.close()
 
     def _put(self, cells: Iterable[Cell]) -> list[Entry]:
-        changed = [Entry.of(cell, self.history(cell.id)) for cell in cells]
+        changed = [self._entry(cell) for cell in cells]
         self.entries |= {entry.id: entry for entry in changed}
         if self._ledger is not None and changed:
             self._ledger.put(changed)
         return changed
+
+    def _entry(self, cell: Cell) -> Entry:
+        return Entry.of(cell, self.place(cell).name, self.history(cell.id))
 
     def _look_at_the_disk(self, writes: bool) -> None:
         """Done is what a valid record says, and nothing else."""
@@ -117,7 +110,7 @@ class Books:
             self.log.append(found)
         for happened in found:
             self.history(happened["cell"]).add(happened)
-        self.entries = {cell.id: Entry.of(cell, self.history(cell.id)) for cell in self.cells.values()}
+        self.entries = {cell.id: self._entry(cell) for cell in self.cells.values()}
         if self._ledger is not None:
             self._ledger.replace(self.entries.values())
 

@@ -1,7 +1,6 @@
 """The folder of a cell: what its child needs, and what the truth on disk says of it."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -98,15 +97,6 @@ def read_cell(folder: Path) -> Cell:
             f"{path} is not the cell of a study ({' '.join(str(error).split())[:200]}); finelab study run writes it "
             "again."
         ) from error
-
-
-def find_cells(cells: Path) -> dict[str, Path]:
-    """Id -> folder of all that have one, whether or not a study still plans them."""
-    if not cells.is_dir():
-        return {}
-    with os.scandir(cells) as entries:
-        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
-    return {name.rpartition("-")[2]: cells / name for name in names}
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -58,11 +58,11 @@ class Entry:
         return f"cells/{self.folder}/log.txt"
 
     @classmethod
-    def of(cls, cell: Cell, history: History) -> "Entry":
+    def of(cls, cell: Cell, folder: str, history: History) -> "Entry":
         """As its events say."""
         return cls(
             id=cell.id,
-            folder=cell.folder_name,
+            folder=folder,
             arm=cell.arm,
             task=cell.task,
             stage=cell.stage,

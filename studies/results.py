@@ -1,6 +1,7 @@
 """What a study's cells have left behind. Only a valid record of this very content counts."""
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,13 +35,25 @@ def read_results(folder: Path, cells: Iterable[Cell]) -> list[CellResult]:
         folder: of the study.
         cells: of its plan.
     """
-    found = []
+    found, folders = [], cell_folders(folder)
     for cell in cells:
-        directory = folder / CELLS / cell.folder_name / RUN
+        if cell.id not in folders:
+            continue
+        directory = folders[cell.id] / RUN
         record = finished_record(cell, directory)
         if record is not None:
             found.append(CellResult(cell, record, directory))
     return found
+
+
+def cell_folders(folder: Path) -> dict[str, Path]:
+    """Id -> folder of every cell of a study that has one. An arm that the study has called otherwise before has it
+    under its former name."""
+    if not (folder / CELLS).is_dir():
+        return {}
+    with os.scandir(folder / CELLS) as entries:
+        names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+    return {name.rpartition("-")[2]: folder / CELLS / name for name in names}
 
 
 def finished_record(cell: Cell, directory: Path) -> Record | None:

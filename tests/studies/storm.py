@@ -1,10 +1,11 @@
 """Controllers and cells that are killed with SIGKILL again and again, against a study that is left alone.
 
-    python -P -m studies.storm --place DIR --kills 100                  # with tests/ on the path; figures on the last line
+    python -P -m studies.storm --place DIR --kills 100         # with tests/ on the path
     python -P -m studies.storm --place DIR --kills 20 --children stand-in
 
-``--children``: ``forked`` from controllers that have everything imported, so that a kill costs a second instead of
-ten; ``warm`` and ``fresh`` as the local engine starts them; ``stand-in`` for a child of the standard library alone.
+The last line are the figures. ``--children``: ``forked`` from controllers that have everything imported, so that a
+kill costs a second instead of ten; ``warm`` and ``fresh`` as the local engine starts them; ``stand-in`` for a child of
+the standard library alone.
 """
 
 import argparse
