@@ -1,31 +1,61 @@
-"""The engine that a study file names."""
+"""From what a study file says to the engine that it asks for."""
 
-import difflib
-import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from ...contracts.config_file import nearest
 from ...contracts.errors import UserError
 from ..study import EngineSpec
 from .engine import Engine
+from .local import Local
+from .process_launcher import ProcessLauncher
+from .warm_launcher import WarmLauncher
 
-CLASSES: Mapping[str, tuple[str, str]] = {"local": ("local", "Local")}
-"""Name -> module beside this one, and the class in it; only the one that is wanted is imported."""
-NO_OPTIONS = ("self", "launcher")
+NOT_OPTIONS = ("self", "folder", "launcher")
 
 
-def engine_of(spec: EngineSpec) -> Engine:
-    """Make it; nothing is started before it is opened.
+def engine_of(spec: EngineSpec, folder: Path = Path()) -> Engine:
+    """The engine, not yet opened. Ray and submitit are imported where they are chosen, and not before.
+
+    Args:
+        spec: name and options.
+        folder: of the study.
 
     Raises:
-        UserError: an option is unknown or of a wrong value.
+        UserError: an option that the engine has not, or a value that it cannot take.
     """
-    module, name = CLASSES[spec.name]
-    made = getattr(importlib.import_module(f".{module}", __package__), name)
-    known = [option for option in inspect.signature(made.__init__).parameters if option not in NO_OPTIONS]
-    for option in spec.options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(known)}."
-            raise UserError(f"engine.{option} is no option of the engine {spec.name}; {hint}")
-    return made(**spec.options)
+    if spec.name == "local":
+        return local_engine(spec.options)
+    if spec.name == "ray":
+        from .ray import Ray
+
+        check_names("ray", Ray, spec.options)
+        return Ray(folder, **spec.options)
+    if spec.name == "slurm":
+        from .slurm import Slurm
+
+        check_names("slurm", Slurm, spec.options)
+        return Slurm(folder, **spec.options)
+    raise UserError(f"engine.name is {spec.name!r}; there are local, ray and slurm.")
+
+
+def local_engine(options: dict[str, Any]) -> Local:
+    """With ``warm: false`` every cell starts an interpreter of its own, else they are forked from one."""
+    check_names("local", Local, options, ("warm",))
+    warm = options.get("warm", True)
+    if not isinstance(warm, bool):
+        raise UserError(f"engine.warm is {warm!r}; give true or false.")
+    rest = {name: value for name, value in options.items() if name != "warm"}
+    return Local(**rest, launcher=WarmLauncher() if warm else ProcessLauncher())
+
+
+def check_names(engine: str, kind: Callable[..., Any], options: dict[str, Any], more: tuple[str, ...] = ()) -> None:
+    """Raises:
+    UserError: an option is none of the engine's.
+    """
+    known = [name for name in inspect.signature(kind).parameters if name not in NOT_OPTIONS] + list(more)
+    for name in options:
+        if name not in known:
+            raise UserError(f"engine.{name} is no option of the engine {engine}; {nearest(name, known)}")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from finelab.contracts.errors import UserError
-from finelab.studies.engines.choose import engine_of
+from finelab.studies.engines.engine_of import engine_of
 from finelab.studies.engines.local import Local
 from finelab.studies.engines.process_launcher import ProcessLauncher
 from finelab.studies.engines.ray import Ray
@@ -51,7 +51,7 @@ def test_what_no_engine_knows(tmp_path, spec, said):
 
 def test_ray_and_submitit_are_imported_where_they_are_opened_only():
     script = (
-        "import sys\nfrom pathlib import Path\nfrom finelab.studies.engines.choose import engine_of\n"
+        "import sys\nfrom pathlib import Path\nfrom finelab.studies.engines.engine_of import engine_of\n"
         "from finelab.studies.study import EngineSpec\n"
         "engine_of(EngineSpec('local'), Path()); engine_of(EngineSpec('slurm'), Path())\n"
         "engine_of(EngineSpec('ray', {'address': 'head:1'}), Path())\n"
