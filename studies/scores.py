@@ -39,6 +39,16 @@ def score(record: Record, key: str) -> float:
     return _of_findings(record, key)
 
 
+def value_or_none(record: Record | None, key: str) -> float | None:
+    """None without a record, and of a record that has not this number."""
+    if record is None:
+        return None
+    try:
+        return score(record, key)
+    except MissingScore:
+        return None
+
+
 def mode_of(key: str) -> str | None:
     """``max`` or ``min``, or None where neither is better by itself."""
     head, _, rest = key.partition("/")

@@ -1,0 +1,50 @@
+"""How many cells a study has, before results have decided what all of them are."""
+
+from collections.abc import Mapping
+
+from ..contracts.errors import UserError
+from .cell import Stage
+from .choices import Choices
+from .plan import Plan, cells_of
+from .selection import companions
+from .variants import tasks_of
+
+
+def stage_sizes(plan: Plan) -> dict[Stage, int]:
+    """Cells of each stage that the study has; of the confirmation the most that there can be."""
+    study, tasks = plan.study, tasks_of(plan.study)
+    defaults = {(arm.name, task): 0 for arm in plan.arms for task in tasks}
+    chosen = Choices(defaults if study.tune else {}, confirmed=most_confirmed(plan))
+    found: dict[Stage, int] = {}
+    if study.tune is not None:
+        found["tune"] = len(defaults) * study.tune.trials * len(study.tune.seeds)
+    for cell in cells_of(plan, chosen):
+        if cell.stage != "tune":
+            found[cell.stage] = found.get(cell.stage, 0) + 1
+    return found
+
+
+def most_confirmed(plan: Plan) -> tuple[str, ...]:
+    """Survivors that bring as many other arms with them as there can be."""
+    if plan.study.confirm is None:
+        return ()
+    placebos = {arm.placebo for arm in plan.arms}
+    left = [arm.name for arm in plan.arms if arm.reference is not None and arm.name not in placebos]
+    chosen: list[str] = []
+    while left and len(chosen) < plan.study.confirm.arms:
+        chosen.append(max(left, key=lambda name: len(companions([*chosen, name], plan.arms))))
+        left.remove(chosen[-1])
+    return companions(chosen, plan.arms)
+
+
+def require_within_limits(plan: Plan, sizes: Mapping[Stage, int]) -> None:
+    """Raises:
+    UserError: more cells than limits.cells.
+    """
+    total, limit = sum(sizes.values()), plan.study.limits.cells
+    if total > limit:
+        parts = ", ".join(f"{number} {stage}" for stage, number in sizes.items())
+        raise UserError(
+            f"{plan.study.file}: the study has {total} cells ({len(plan.arms)} arms; {parts}) and limits.cells is "
+            f"{limit}. Take fewer levels, trials or replicates, write design: one_factor, or raise limits.cells."
+        )
