@@ -3,7 +3,7 @@
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from ..contracts.record import Record
@@ -28,10 +28,13 @@ UNSEEN = JobState("exited")
 
 
 class WhatIsDue(Protocol):
-    """Of a study, given what is finished."""
+    """Of a study, given what is finished and what has failed for good; see ``stages.Due``."""
 
     @property
     def cells(self) -> Sequence[Cell]: ...
+
+    @property
+    def planned(self) -> Sequence[Cell]: ...
 
     @property
     def complete(self) -> bool: ...
@@ -42,7 +45,8 @@ class Controller:
 
     Args:
         study: its folder, limits and trusted packages.
-        due: finished records by cell id -> the cells that can be run now, and whether the study is complete.
+        due: finished records by cell id, and the ids of cells that have failed for good -> the cells that can be run
+            now, and whether the study is complete.
         engine: where they run.
         observer: is told what happens.
         fail_fast: stop after the first cell that has failed for good.
@@ -52,7 +56,7 @@ class Controller:
     def __init__(
         self,
         study: Study,
-        due: Callable[[Mapping[str, Record]], WhatIsDue],
+        due: Callable[[Mapping[str, Record], Collection[str]], WhatIsDue],
         engine: Engine,
         observer: Observer | None = None,
         fail_fast: bool = False,
@@ -118,7 +122,7 @@ class Controller:
             time.sleep(nap)
 
     def _outcome(self) -> Outcome:
-        found = [] if self._due is None else [self._books.entries.get(cell.id) for cell in self._due.cells]
+        found = [] if self._due is None else [self._books.entries.get(cell.id) for cell in self._due.planned]
         failed = tuple(entry for entry in found if entry is not None and entry.state == "failed")
         return Outcome(self._is_complete(), self._ran, failed, self._signals.number, self._paused)
 
@@ -141,7 +145,8 @@ class Controller:
         return last == START or (not last and truth_of(self._books.place(cell), cell).state == "failed")
 
     def _refresh(self) -> None:
-        self._due = self.due(self._books.finished)
+        failed = {name for name, history in self._books.histories.items() if history.last == FAILED}
+        self._due = self.due(self._books.finished, failed - self._books.finished.keys())
         self._books.expect(self._due.cells)
 
     def _open(self) -> list[Cell]:
@@ -246,7 +251,7 @@ class Controller:
         for entry in self._books.write(whole):
             self.observer.changed(entry)
         kinds = {happened["event"] for happened in whole}
-        if self._due is not None and DONE in kinds:
+        if self._due is not None and kinds & {DONE, FAILED}:
             self._refresh()
         if self.fail_fast and FAILED in kinds and not self._closing:
             self.observer.say("A cell has failed and --fail-fast was given: the others are being stopped.")

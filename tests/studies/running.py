@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ class Due:
     """What ``stages.due`` gives."""
 
     cells: list[Cell]
+    planned: Sequence[Cell]
     complete: bool
 
 
@@ -67,9 +68,9 @@ class AllAtOnce:
 
     cells: Sequence[Cell]
 
-    def __call__(self, finished: Mapping[str, Record]) -> Due:
+    def __call__(self, finished: Mapping[str, Record], failed: Collection[str] = ()) -> Due:
         left = [cell for cell in self.cells if cell.id not in finished]
-        return Due(left, not left)
+        return Due([cell for cell in left if cell.id not in failed], self.cells, not left)
 
 
 class Watcher(Observer):
