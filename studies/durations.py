@@ -8,7 +8,6 @@ from .cell import Cell
 from .entry import Entry
 from .plan import Plan
 from .resolution import Measured
-from .variants import variant_name
 
 STARTING = 3.0
 """Seconds of a cell outside of its steps and evaluations: its model and data are loaded, its results are written."""
@@ -34,10 +33,10 @@ def seconds_of(plan: Plan, entries: Iterable[Entry]) -> dict[tuple[str, str | No
         if entry.state == "done" and entry.seconds:
             taken[entry.arm, entry.task].append(entry.seconds)
     found = {
-        (cell_arm.name, task): estimate(measured)
-        for cell_arm in plan.arms
+        (arm.name, task): estimate(measured)
+        for arm in plan.arms
         for task in plan.tasks
-        if (measured := plan.resolution.variants[variant_name(cell_arm.name, task)].measured) is not None
+        if (measured := plan.resolved(arm.name, task).measured) is not None
     }
     return found | {key: fmean(seconds) for key, seconds in taken.items()}
 

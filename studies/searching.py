@@ -7,12 +7,10 @@ from typing import Any
 from ..contracts.record import Record
 from .cell import Cell
 from .choices import Choices
-from .overriding import look_up
-from .plan import Plan, cells_of
+from .plan import Plan, cells_of, trials_of
 from .scores import value_or_none
 from .study import Tune
-from .tuning import known_trials, next_trial
-from .variants import tasks_of, variant_name
+from .tuning import next_trial
 
 Search = tuple[str, str | None]
 """An arm and its task."""
@@ -38,7 +36,7 @@ def searches_so_far(
     if tune.sampler != "tpe":
         return _trials(plan, Choices()), {}
     settings: Settings = {
-        search: tuple(known_trials(tune, default, _names(search))) for search, default in _defaults(plan, tune).items()
+        (arm.name, task): trials_of(plan, tune, (arm.name, task), Choices()) for task in plan.tasks for arm in plan.arms
     }
     while True:
         searches = _trials(plan, Choices(settings=settings))
@@ -70,21 +68,8 @@ def _following(
 ) -> Mapping[str, Any] | None:
     if any(cell.id not in settled for cells in trials.values() for cell in cells):
         return None
-    tried = [(setting, mean_score(trials[number], finished, tune)) for number, setting in enumerate(settings)]
-    return next_trial(tune, settings[0], tried, _names(search))
-
-
-def _defaults(plan: Plan, tune: Tune) -> dict[Search, dict[str, Any]]:
-    """What every arm has at the keys that are searched."""
-    return {
-        (arm.name, task): {d.key: look_up(_config(plan, arm.name, task), d.key) for d in tune.space}
-        for task in tasks_of(plan.study)
-        for arm in plan.arms
-    }
-
-
-def _config(plan: Plan, arm: str, task: str | None) -> dict[str, Any]:
-    return plan.resolution.variants[variant_name(arm, task)].config
+    tried = [(dict(setting), mean_score(trials[number], finished, tune)) for number, setting in enumerate(settings)]
+    return next_trial(tune, settings[0], tried, [name for name in search if name is not None])
 
 
 def _trials(plan: Plan, choices: Choices) -> dict[Search, Trials]:
@@ -93,7 +78,3 @@ def _trials(plan: Plan, choices: Choices) -> dict[Search, Trials]:
         if cell.stage == "tune":
             found.setdefault((cell.arm, cell.task), {}).setdefault(cell.trial, []).append(cell)
     return found
-
-
-def _names(search: Search) -> tuple[str, ...]:
-    return tuple(name for name in search if name is not None)

@@ -1,19 +1,15 @@
 """How many cells a study has, before results have decided what all of them are."""
 
-from collections.abc import Mapping
-
-from ..contracts.errors import UserError
 from .cell import Stage
 from .choices import Choices
 from .plan import Plan, cells_of
 from .selection import companions
-from .variants import tasks_of
 
 
 def stage_sizes(plan: Plan) -> dict[Stage, int]:
     """Cells of each stage that the study has; of the confirmation the most that there can be."""
-    study, tasks = plan.study, tasks_of(plan.study)
-    defaults = {(arm.name, task): 0 for arm in plan.arms for task in tasks}
+    study = plan.study
+    defaults = {(arm.name, task): 0 for arm in plan.arms for task in plan.tasks}
     chosen = Choices(defaults if study.tune else {}, confirmed=most_confirmed(plan))
     found: dict[Stage, int] = {}
     if study.tune is not None:
@@ -35,16 +31,3 @@ def most_confirmed(plan: Plan) -> tuple[str, ...]:
         chosen.append(max(left, key=lambda name: len(companions([*chosen, name], plan.arms))))
         left.remove(chosen[-1])
     return companions(chosen, plan.arms)
-
-
-def require_within_limits(plan: Plan, sizes: Mapping[Stage, int]) -> None:
-    """Raises:
-    UserError: more cells than limits.cells.
-    """
-    total, limit = sum(sizes.values()), plan.study.limits.cells
-    if total > limit:
-        parts = ", ".join(f"{number} {stage}" for stage, number in sizes.items())
-        raise UserError(
-            f"{plan.study.file}: the study has {total} cells ({len(plan.arms)} arms; {parts}) and limits.cells is "
-            f"{limit}. Take fewer levels, trials or replicates, write design: one_factor, or raise limits.cells."
-        )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -35,7 +35,9 @@ class Board:
         study: what it says.
         planned: every cell that is known to be needed.
         entries: id -> row, of those that something has happened to.
-        later: cells that results have not decided yet.
+        later: cells that are sure to follow, once results decide what they are.
+        waits: whether a confirmation may follow.
+        blocked: (arm, task) -> why it is not reported.
         left: seconds that the rest takes, estimated; None where nothing is known.
     """
 
@@ -43,6 +45,8 @@ class Board:
     planned: Sequence[Cell]
     entries: Mapping[str, Entry]
     later: int = 0
+    waits: bool = False
+    blocked: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
     left: float | None = None
 
     def state(self, cell: Cell) -> State:
@@ -60,6 +64,8 @@ class Board:
         for state in ("running", "failed", "interrupted"):
             if number := self.count(state):
                 said.append(f", {number} {WORDS[state]}", SIGNS[state][1])
+        if self.waits:
+            said.append(", then the confirmation")
         if self.left is not None and self.count("pending", "running", "interrupted") + self.later:
             said.append(f", about {duration(round(self.left))} left")
         return said
@@ -70,7 +76,7 @@ class Board:
         Args:
             most: lines; arms of which all is done, and then those of which nothing is, are left out before others.
         """
-        stages = [stage for stage in TITLES if any(cell.stage == stage for cell in self.planned)]
+        stages: list[Stage] = [stage for stage in TITLES if any(cell.stage == stage for cell in self.planned)]
         by_arm: dict[tuple[str | None, str], dict[Stage, list[State]]] = {}
         for cell in self.planned:
             by_arm.setdefault((cell.task, cell.arm), {}).setdefault(cell.stage, []).append(self.state(cell))

@@ -1,18 +1,15 @@
 """The study that a command line names: a study file, or the folder of its results."""
 
 import difflib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ...contracts.errors import UserError
 from ...contracts.uri import package_path
-from ...studies.plan import PLAN_FILE, STUDY_FILE, Plan
+from ...studies.plan import PLAN_FILE, Plan
 from ...studies.study import Study
 from ...studies.study_file import read_study
-from .words import SLOTS, Words
-
-BESIDES = ("plan.json", "ledger.db", "events.jsonl")
+from .words import Words
 
 
 def find_study(words: Words) -> Study:
@@ -39,7 +36,7 @@ def _of_results(folder: Path) -> Study:
         names = sorted(path.name for path in folder.glob("*.yaml"))
         inside = f"it holds {', '.join(names[:5])}: name one of them" if names else "name a study file"
         raise UserError(
-            f"{folder} on the command line is a folder without {PLAN_FILE}, so it holds no results of a study; {inside}."
+            f"{folder} on the command line is a folder without {PLAN_FILE}, so no study has run there; {inside}."
         )
     study = Plan.load(folder).study
     return replace(study, root=folder.absolute().parent, name=folder.absolute().name)
