@@ -1,5 +1,7 @@
 """A study's variant as one configuration, with the place of every key for the parser's errors."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from ..contracts.config_diff import plain
 from ..contracts.config_file import ConfigLoader, Entry, read_entries, read_text
 from ..contracts.errors import UserError
 from ..studies.overriding import NoPlace, overridden
@@ -99,6 +102,13 @@ class Overlay:
             said={self.base: self._entries, self.study: said},
         )
 
+    def placed(self, message: str, variant: Variant) -> str:
+        """With the level before what a constructor says, which knows its key and no file."""
+        keys = {plain(key): where for where, overrides in variant.overrides for key in overrides}
+        named = [where for key, where in keys.items() if re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", message)]
+        known = any(str(path) in message for path in (self.base, self.study))
+        return f"{named[-1]}: {message}" if named and not known else message
+
 
 def entries_of(where: str, key: str, value: Any) -> Iterator[Entry]:
     """An override as a config file's keys, all of them at the place of the level."""
@@ -106,7 +116,6 @@ def entries_of(where: str, key: str, value: Any) -> Iterator[Entry]:
     if isinstance(inner, dict):
         yield Entry(key, None, where)
         for name, each in inner.items():
-            yield from entries_of(where, f"{key}.{name}", each)
+            yield from entries_of(where, f"{key.rstrip('+')}.{name}", each)
     else:
-        shown = {True: "true", False: "false", None: "null"}.get(value) if not isinstance(value, int | float) else None
-        yield Entry(key, shown or str(value), where)
+        yield Entry(key, value if isinstance(value, str) else json.dumps(value), where)

@@ -115,7 +115,7 @@ def resolve_all(request: Request) -> dict[str, Any]:
         try:
             found[variant.name] = asdict(resolve_one(cli, overlay, variant))
         except UserError as error:
-            errors.setdefault(str(error), []).append(variant.name)
+            errors.setdefault(overlay.placed(str(error), variant), []).append(variant.name)
     return {
         "errors": [list(item) for item in errors.items()],
         "variants": found,

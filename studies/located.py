@@ -11,7 +11,7 @@ import yaml
 from ..contracts.config_file import ConfigLoader, compose, nearest, read_text
 from ..contracts.errors import UserError
 
-PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map"))
+PLAIN = tuple(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge"))
 DEEPEST = 40
 
 
@@ -150,7 +150,7 @@ class Located:
         """As YAML means it.
 
         Raises:
-            UserError: a tag, which could name code, or an anchor inside of itself.
+            UserError: an anchor inside of itself.
         """
         loader = ConfigLoader("")
         try:
@@ -160,11 +160,6 @@ class Located:
 
     def _plain(self, node: yaml.Node, loader: ConfigLoader, depth: int) -> Any:
         line = node.start_mark.line + 1
-        if node.tag not in PLAIN:
-            raise UserError(
-                f"{self.path}:{line} has the YAML tag {node.tag.replace('tag:yaml.org,2002:', '!!')} under {self.key}; "
-                "study files hold plain values, lists and mappings only."
-            )
         if depth > DEEPEST:
             raise UserError(f"{self.path}:{line} nests {self.key} more than {DEEPEST} deep; write it plainly.")
         if isinstance(node, yaml.MappingNode):
@@ -185,4 +180,22 @@ def read_located(path: Path) -> tuple[Located, str]:
     node = compose(path, text)
     if node is None:
         raise UserError(f"{path} is empty; a study file says at least study, base, factors, baseline and metric.")
+    _require_plain(path, node, set())
     return Located(path, "", node, 1), text
+
+
+def _require_plain(path: Path, node: yaml.Node, seen: set[int]) -> None:
+    """Raises:
+    UserError: a tag, which could name code.
+    """
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if node.tag not in PLAIN:
+        raise UserError(
+            f"{path}:{node.start_mark.line + 1} has the YAML tag {node.tag.replace('tag:yaml.org,2002:', '!!')}; study "
+            "files hold plain values, lists and mappings only."
+        )
+    children = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    for child in () if isinstance(node, yaml.ScalarNode) else children:
+        _require_plain(path, child, seen)

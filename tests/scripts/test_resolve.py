@@ -1,0 +1,197 @@
+"""Every configuration of a study by one child: overrides put on, errors with their place, and what fit would write."""
+
+import json
+
+import pytest
+import yaml
+
+from finelab.contracts.record import read_record
+from finelab.contracts.run_config import config_digest
+from finelab.scripts import resolve as command
+from finelab.scripts.cli import main
+from finelab.scripts.resolve import resolve_all
+from finelab.studies.choices import Choices
+from finelab.studies.design import arms_of
+from finelab.studies.plan import Plan, cells_of
+from finelab.studies.resolution import Resolution
+from finelab.studies.resolver import Request, resolve, resolved_of
+from finelab.studies.study_file import read_study
+from finelab.studies.variants import variants_of
+
+STUDY = """
+study: small
+base: small.yaml
+overrides: {trainer.max_steps: 2}
+factors:
+  adapter:
+    lora: {}
+    large:
+      model.adapter: {class_path: peft.LoraConfig, init_args: {r: 4}}
+      model.optimizer.lr: 1e-2
+    full: {model.adapter: {class_path: finelab.models.adapters.Full}, model.optimizer: {class_path: torch.optim.SGD, init_args: {lr: 1}}}
+  method:
+    none: {model.regularizers: []}
+    rdrop: {model.regularizers+: [{class_path: finelab.models.regularizers.RDrop, init_args: {weight: 1}}]}
+  dropout: {when: {adapter: [lora]}, key: model.adapter.lora_dropout, values: [0.0, 0.1]}
+baseline: {adapter: lora, method: none}
+replicates: 2
+metric: test/accuracy
+tune: {space: {model.optimizer.init_args.lr: {times: [3]}}, metric: accuracy}
+"""  # noqa: E501
+
+ARMS_WITH_ALL_KEYS = ["lora + none + dropout 0.1", "large + rdrop", "full + none"]
+
+
+@pytest.fixture
+def study(config, here):
+    """Reads the study file, with some text replaced, on the small configuration."""
+
+    def read(old: str = "", new: str = "", text: str = STUDY):
+        config()
+        assert old in text
+        (here / "study.yaml").write_text(text.replace(old, new, 1))
+        return read_study(here / "study.yaml")
+
+    return read
+
+
+def asked(study, names=None) -> tuple[Request, tuple]:
+    arms = arms_of(study)
+    variants = [variant for variant in variants_of(study, arms) if names is None or variant.name in names]
+    return Request(study.base, study.file, tuple(variants), (), study.trusted), arms
+
+
+def answered(study, names=None) -> dict:
+    return resolve_all(asked(study, names)[0])
+
+
+@pytest.fixture
+def errors(study):
+    def run(old: str, new: str) -> list[str]:
+        return [message for message, _ in answered(study(old, new), ARMS_WITH_ALL_KEYS)["errors"]]
+
+    return run
+
+
+def test_overrides_replace_classes_whole_refine_and_append(study):
+    found = answered(study())
+    assert found["errors"] == []
+    config = {name: variant["config"] for name, variant in found["variants"].items()}
+    assert list(config) == [
+        "lora + none + dropout 0.0", "lora + none + dropout 0.1", "lora + rdrop + dropout 0.0",
+        "lora + rdrop + dropout 0.1", "large + none", "large + rdrop", "full + none", "full + rdrop",
+    ]  # fmt: skip
+    model = {name: each["model"]["init_args"] for name, each in config.items()}
+    kept = model["lora + none + dropout 0.1"]["adapter"]["init_args"]
+    assert (kept["r"], kept["target_modules"], kept["lora_dropout"]) == (2, "all-linear", 0.1)
+    whole = model["large + none"]["adapter"]["init_args"]
+    assert (whole["r"], whole["target_modules"]) == (4, None), "the same class, and nothing of the old arguments"
+    assert model["large + none"]["optimizer"]["init_args"]["lr"] == 0.01
+    assert model["full + none"]["optimizer"]["init_args"] == {
+        **model["full + none"]["optimizer"]["init_args"], "lr": 1.0, "weight_decay": 0.0,
+    }  # fmt: skip
+    assert [each["class_path"].rpartition(".")[2] for each in model["full + rdrop"]["regularizers"]] == [
+        "L2SP",
+        "RDrop",
+    ]
+    assert model["full + none"]["regularizers"] == []
+
+
+def test_cells_do_not_stop_early_and_show_no_bar(study):
+    variant = answered(study(), ["full + none"])["variants"]["full + none"]
+    assert variant["config"]["trainer"]["callbacks"] == []
+    assert variant["config"]["trainer"]["enable_progress_bar"] is False
+    assert variant["config"]["trainer"]["max_steps"] == 2
+    assert "run" not in variant["config"]
+    stopping = "{trainer.max_steps: 2, trainer.callbacks: [{class_path: finelab.callbacks.EarlyStopping}]}"
+    variant = answered(study("{trainer.max_steps: 2}", stopping), ["full + none"])["variants"]["full + none"]
+    assert variant["config"]["trainer"]["callbacks"][0]["class_path"] == "finelab.callbacks.EarlyStopping"
+
+
+def test_data_and_base_are_told_apart_by_content(study, texts, here, monkeypatch):
+    opened = []
+    monkeypatch.setattr(command, "digest", lambda place, loading: opened.append(place.uri) or "weights")
+    variants = answered(study())["variants"].values()
+    assert len({variant["data"] for variant in variants}) == 1 and {variant["base"] for variant in variants} == {
+        "weights"
+    }
+    assert opened == ["tiny://bert"], "once for all variants"
+    other = here / "others"
+    other.mkdir()
+    for file in texts.glob("*.jsonl"):
+        (other / file.name).write_text(file.read_text().replace("nice", "fine"))
+    changed = answered(study("full: {", f"full: {{data.source: {other}, "), ["large + none", "full + none"])["variants"]
+    assert changed["large + none"]["data"] != changed["full + none"]["data"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("init_args: {r: 4}", "init_args: {rr: 4}",
+         "study.yaml:8 (factor adapter, level large) sets model.adapter.init_args.rr: 4, but peft.LoraConfig takes no "
+         "'rr'; did you mean 'r'?"),
+        ("model.optimizer.lr: 1e-2", "model.optimizer.lr: fast",
+         "study.yaml:8 (factor adapter, level large) sets model.optimizer.lr: fast, but expected is a number."),
+        ("{trainer.max_steps: 2}", "{trainer.max_stepz: 2}",
+         "study.yaml (overrides) sets trainer.max_stepz: 2, but trainer has no key 'max_stepz'; did you mean "
+         "'max_steps'?"),
+        ("regularizers.RDrop", "regularizers.RDrpo",
+         "sets model.regularizers.0.class_path: finelab.models.regularizers.RDrpo, but finelab.models.regularizers has "
+         "no such class; did you mean 'finelab.models.regularizers.RDrop'?"),
+        ("class_path: torch.optim.SGD", "class_path: os.system", "which is not allowed."),
+        ("model.adapter.lora_dropout", "model.seeds", "filled from the top-level key seeds"),
+        ("model.optimizer.lr: 1e-2", "model.optimizer.lr.of: 2", "but model.optimizer.lr is 0.001 and holds no keys"),
+        ("{weight: 1}", "{weight: -1}", "study.yaml:13 (factor method, level rdrop): model.regularizers: "
+         "RDrop(weight=-1.0): below 0"),
+    ],
+    ids=["argument", "value", "trainer", "class", "allowed", "linked", "nowhere", "constructor"],
+)  # fmt: skip
+def test_a_wrong_override_is_named(errors, old, new, expected):
+    found = errors(old, new)
+    assert len(found) == 1 and expected in found[0], found
+
+
+def test_all_errors_are_collected(study):
+    read = study("init_args: {r: 4}", "init_args: {rr: 4}", STUDY.replace("{weight: 1}", "{wait: 1}"))
+    found = answered(read)["errors"]
+    assert [len(names) for _, names in found] == [3, 2], "of large + rdrop the parser says what it met first"
+    assert "'wait'" in found[0][0] and "'rr'" in found[1][0]
+
+
+def test_a_wrong_base_is_refused_as_fit_would(config, here):
+    config("model:", "modle:")
+    (here / "study.yaml").write_text(STUDY)
+    request = here / "request.json"
+    request.write_text(json.dumps(asked(read_study(here / "study.yaml"))[0].as_dict()))
+    assert main(["resolve", str(request), str(here / "response.json")]) == 0
+    (error,) = json.loads((here / "response.json").read_text())["errors"]
+    assert "sets modle" in error[0] and "did you mean 'model'?" in error[0]
+
+
+def test_a_resolved_configuration_is_a_fixed_point_of_fit(study, here):
+    """A real run from the cell's file writes the digest and the seeds that the cell expects."""
+    read = study()
+    request, arms = asked(read)
+    answer = resolve_all(request)
+    resolution = Resolution({name: resolved_of(each) for name, each in answer["variants"].items()})
+    plan = Plan(read, arms, request.variants, resolution)
+    cells = cells_of(plan, Choices({("full + rdrop", None): 1}))
+    tuned = next(cell for cell in cells if cell.arm == "lora + rdrop + dropout 0.1" and cell.trial == 1)
+    reported = next(cell for cell in cells if cell.stage == "report" and cell.replicate == 1)
+    for number, (cell, test_read) in enumerate(((tuned, False), (reported, True))):
+        file = here / f"config{number}.yaml"
+        file.write_text(yaml.safe_dump(cell.config | {"run": {"root": str(here), "name": f"run{number}"}}))
+        assert main(["fit", "-c", str(file), "--no-check"]) == 0
+        record = read_record(here / f"run{number}")
+        assert record.config_digest == cell.config_digest == config_digest(cell.config)
+        assert record.seeds == cell.seeds.as_dict() and record.test_read is test_read
+        assert ("test" in record.metrics) is test_read
+
+
+@pytest.mark.slow
+def test_the_child_process(study, monkeypatch):
+    read = study()
+    arms = arms_of(read)
+    found = resolve(read, variants_of(read, arms)[:2])
+    assert len(found.variants) == 2 and set(found.versions) == {"finelab", "torch", "lightning", "transformers", "peft"}
+    assert len(found.code) == 16
