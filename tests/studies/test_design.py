@@ -192,7 +192,7 @@ def test_within_always_holds_the_named_factors_fixed(study, seed):
           factor("c", "m", "n", when={"a": ("x",)})), {}, "factor b is in no arm"),
         ((Factor("a", (Level("x", {}, "1"), Level("y", {}, "2"))),), {}, "'x' and 'y' change the same keys"),
     ],
-    ids=["nested", "levels", "baseline", "unused", "unlisted", "twice", "reference", "cycle", "tasks", "never", "equal"],
+    ids=["nested", "levels", "idle", "unused", "unlisted", "twice", "reference", "cycle", "tasks", "never", "equal"],
 )  # fmt: skip
 def test_what_cannot_be(study, factors, changes, said):
     with pytest.raises(UserError, match=said):
