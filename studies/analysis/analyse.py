@@ -13,20 +13,25 @@ from .caveats import caveats
 from .conclusion import Correction
 from .contrasts import contrasts_of
 from .courses import courses
+from .curves import curves
 from .item_level import Rows
 from .material import Material
+from .matrices import matrices
+from .noise_floor import noise_floor
 from .power import power_words
 from .provenance import command, provenance
 from .samples import samples
 from .scoring import scores_of
 from .searches import budget, searches
+from .tasks import task_summaries
 from .verdict import verdict
 
 MATCHED: dict[Match, str] = {
-    "steps": "optimizer steps are as each arm's configuration says; nothing else was made equal",
-    "tokens": "arms were given the same number of input tokens",
-    "flops": "arms were given the same floating-point operations, by measured steps",
-    "time": "arms were given the same training time, by measured steps",
+    "none": "nothing was made equal: every arm ran as it is configured",
+    "steps": "every arm took the same number of optimizer steps, by its configuration",
+    "tokens": "every arm was given the baseline's number of input tokens, by measured steps",
+    "flops": "every arm was given the baseline's floating-point operations, by measured steps",
+    "time": "every arm was given the baseline's training time, by measured steps",
 }
 
 
@@ -65,10 +70,12 @@ def analyse(
     confirmed, of_confirmed = contrasts_of(material, "confirm", rows)
     contrasts = screened + confirmed
     searched = searches(material)
+    tasks, noise = task_summaries(material), noise_floor(material, rows)
+    drawn, transferred = curves(material), matrices(material)
     return Analysis(
         study=study.name,
         question=study.question,
-        verdict=verdict(material, contrasts, [], None, [], []),
+        verdict=verdict(material, contrasts, tasks, noise, drawn, transferred),
         scores=scores,
         arms=arms,
         contrasts=contrasts,
@@ -78,10 +85,10 @@ def analyse(
         searches=searched,
         unfinished=list(unfinished),
         courses=courses(material),
-        noise=None,
-        curves=[],
-        matrices=[],
-        tasks=[],
+        noise=noise,
+        curves=drawn,
+        matrices=transferred,
+        tasks=tasks,
         samples=samples(material),
         caveats=caveats(material, plan.resolution, arms, contrasts, searched, codes),
         power=power_words(study, screened),

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from statistics import fmean, pstdev
+from statistics import fmean
 
 from ..arm import Arm
+from ..design import baseline_of, in_order
 from ..statistics.interval import t_interval
 from ..statistics.multiplicity import holm
 from ..statistics.paired import paired
@@ -13,17 +14,24 @@ from .contrasts import differences, places
 from .item_level import estimate
 from .material import Material, Place, points, spread
 from .pairing import pair_up
+from .tasks import task_scales
 from .wording import LEVEL, counted
 
 
 def arm_rows(material: Material, scores: Sequence[Score]) -> list[ArmRow]:
     """In the order of the design."""
-    best = best_arms(material)
+    best = best_arms(material, material.arms)
     placebos = {arm.placebo for arm in material.arms if arm.placebo is not None}
-    return [_row(material, arm, scores, arm.name in best, arm.name in placebos) for arm in material.arms]
+    baseline = baseline_of(material.study, in_order(material.study))
+    return [
+        _row(material, arm, scores, arm.name in best, arm.name in placebos, arm.levels == baseline)
+        for arm in material.arms
+    ]
 
 
-def _row(material: Material, arm: Arm, scores: Sequence[Score], bold: bool, placebo: bool) -> ArmRow:
+def _row(
+    material: Material, arm: Arm, scores: Sequence[Score], bold: bool, placebo: bool, baseline: bool
+) -> ArmRow:
     results = material.of(arm.name)
     found: dict[str, list[Point]] = {}
     missing: dict[str, str] = {}
@@ -37,7 +45,7 @@ def _row(material: Material, arm: Arm, scores: Sequence[Score], bold: bool, plac
     return ArmRow(
         name=arm.name,
         levels=arm.levels,
-        baseline=arm.levels == _of_baseline(material, arm),
+        baseline=baseline,
         placebo=placebo,
         planned=material.planned,
         done=len(results),
@@ -62,13 +70,14 @@ def over_replicates(values: Sequence[Point], tasks: Sequence[str | None]) -> Est
     return Estimate(fmean(point.value for point in values), None, None, 0)
 
 
-def best_arms(material: Material) -> set[str]:
+def best_arms(material: Material, among: Sequence[Arm]) -> set[str]:
     """The best arm and every arm that is not significantly worse: paired t tests against the best, Holm over arms.
 
     An arm that cannot be paired with the best is not among them, since nothing says that it is as good. Of several
     tasks each is put on its own scale first: differences divided by the standard deviation of the task's scores.
     """
-    means, scales = _means(material), _scales(material)
+    scales = task_scales(material)
+    means = _means(material, among, scales)
     if len(means) < 2:
         return set()
     sign = 1 if material.study.metric.mode == "max" else -1
@@ -101,27 +110,12 @@ def _against(material: Material, name: str, best: str, scales: dict[str | None, 
     return 1.0 if test.p is None else test.p, test.mean
 
 
-def _means(material: Material) -> dict[str, float]:
+def _means(material: Material, among: Sequence[Arm], scales: dict[str | None, float]) -> dict[str, float]:
     """Arm -> mean of its scores on the primary metric, each task on its own scale."""
-    key, scales = material.study.metric.key, _scales(material)
-    found = {}
-    for arm in material.arms:
+    key, found = material.study.metric.key, {}
+    for arm in among:
         values = points(material.of(arm.name), key)[0]
         by_task = [[p.value / scales[task] for p in values if p.task == task] for task in material.tasks]
         if all(by_task):
             found[arm.name] = fmean(map(fmean, by_task))
     return found
-
-
-def _scales(material: Material) -> dict[str | None, float]:
-    """Task -> standard deviation of all scores on it; 1 where the study has one task only."""
-    if len(material.tasks) == 1:
-        return {material.tasks[0]: 1.0}
-    every = [p for arm in material.arms for p in points(material.of(arm.name), material.study.metric.key)[0]]
-    values = {task: [p.value for p in every if p.task == task] for task in material.tasks}
-    return {task: (pstdev(some) if len(some) > 1 else 0.0) or 1.0 for task, some in values.items()}
-
-
-def _of_baseline(material: Material, arm: Arm) -> dict[str, str]:
-    """The baseline's levels as an arm has them: without the tasks' factor."""
-    return {factor: level for factor, level in material.study.baseline.items() if factor in arm.levels}

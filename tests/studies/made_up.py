@@ -73,15 +73,15 @@ def a_trail(seeds: Seeds, steps: int = STEPS, other: int = 0) -> OrderTrail:
 
 
 def a_record(
-    cell: Cell, metrics: dict[str, float], rows: int, trail: OrderTrail | None = None, **changes: Any
+    cell: Cell, scores: dict[str, float], rows: int, trail: OrderTrail | None = None, **changes: Any
 ) -> Record:
-    """Of a finished run whose test split has these metrics; its validation split has the same."""
+    """Of a finished run whose test split has these scores; its validation split has the same."""
     trail = trail or a_trail(cell.seeds)
     before = {"probe": {"nll": 0.9, "accuracy": 0.6}}
-    splits = {split: SplitResult(rows, before, dict(metrics)) for split in ("validation", "test")}
+    splits = {split: SplitResult(rows, before, dict(scores)) for split in ("validation", "test")}
     history = [
         {"step": float(step), "epoch": 0.0, "train_nll": 2.0 / (1 + step / 10), "nll": 2.2 / (1 + step / 10)}
-        | {name: value * step / STEPS for name, value in metrics.items() if name != "nll"}
+        | {name: value * step / STEPS for name, value in scores.items() if name != "nll"}
         for step in range(10, STEPS + 1, 10)
     ]
     record = Record(
@@ -116,7 +116,7 @@ class MadeUp:
         )
 
     def cell(
-        self, arm: str, replicate: int, stage: Any = "report", trial: int = 0, repeat: int = 0,
+        self, arm: str, replicate: int = 0, stage: Any = "report", trial: int = 0, repeat: int = 0,
         seeds: Seeds | None = None, task: str | None = None, setting: dict[str, Any] | None = None, **data: Any,
     ) -> Cell:  # fmt: skip
         """One that is planned. ``data`` goes to the configuration of its data module."""
@@ -129,13 +129,13 @@ class MadeUp:
         return found
 
     def finish(
-        self, cell: Cell, metrics: dict[str, float], columns: dict[str, Any] | None = None, **changes: Any
+        self, cell: Cell, scores: dict[str, float], columns: dict[str, Any] | None = None, **changes: Any
     ) -> CellResult:
         """Write what its run leaves.
 
         Args:
             cell: that is done.
-            metrics: of the test split and of validation.
+            scores: of the test split and of validation.
             columns: of the per-example files; None for no file.
             changes: of the record; ``trail`` is its order.
         """
@@ -143,7 +143,7 @@ class MadeUp:
         run = folder / RUN
         (run / "predictions").mkdir(parents=True)
         (folder / "cell.json").write_text(json.dumps(cell.as_dict()))
-        record = a_record(cell, metrics, 0 if columns is None else len(columns["sample_id"]), **changes)
+        record = a_record(cell, scores, 0 if columns is None else len(columns["sample_id"]), **changes)
         for name in record.examples.values():
             if columns is not None:
                 pyarrow.parquet.write_table(pyarrow.table(columns), run / name)

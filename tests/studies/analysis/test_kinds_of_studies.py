@@ -1,0 +1,270 @@
+"""Searches, confirmation, noise floor, several tasks, curves, matrices and samples."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from finelab.contracts.record import SplitResult
+from finelab.contracts.seeds import Seeds
+from finelab.studies.analysis.analyse import analyse
+from finelab.studies.arm import Arm
+from finelab.studies.study import Confirm, Dimension, Factor, Level, MetricSpec, Tune
+
+from ..made_up import MadeUp, a_record, a_study, a_trail, arms_of, rows_of
+
+LR = "model.optimizer.init_args.lr"
+
+
+def of(made: MadeUp):
+    return analyse(made.plan, made.results, made.unfinished)
+
+
+def numeric(tmp_path, view: str, levels: list[str], replicates: int = 5, **changes) -> MadeUp:
+    """A study along one numeric factor."""
+    factor = Factor("rows", tuple(Level(name, {}, "study.yaml:1") for name in levels))
+    study = a_study(tmp_path, levels, replicates, factors=(factor,), baseline={"rows": levels[0]},
+                    views={view: "rows"}, **changes)  # fmt: skip
+    arms = [Arm(name, {"rows": name}, levels[0] if index else None) for index, name in enumerate(levels)]
+    return MadeUp(study, arms)
+
+
+def tuned(tmp_path, sampler: str = "grid") -> MadeUp:
+    space = (Dimension(LR, times=(0.3, 3.0)),)
+    seeds = (Seeds(901, 901, 901),)
+    tune = Tune(space, 3, seeds, MetricSpec("accuracy", "validation", "max"), sampler)  # type: ignore[arg-type]
+    made = MadeUp(a_study(tmp_path, ["none", "a"], 3, tune=tune), arms_of(["none", "a"]))
+    for arm, best in (("none", 0), ("a", 2)):
+        for trial, lr in enumerate((1.0, 0.3, 3.0)):
+            cell = made.cell(arm, 0, "tune", trial, seeds=seeds[0], setting={LR: lr})
+            if (arm, trial) == ("none", 1):
+                made.fail(cell)
+            else:
+                made.finish(cell, {"accuracy": 0.9 if trial == best else 0.5}, test_read=False)
+        for replicate in range(3):
+            cell = made.cell(arm, replicate, trial=best, setting={LR: (1.0, 0.3, 3.0)[best]})
+            made.finish(cell, {"accuracy": 0.8 + 0.01 * replicate})
+    return made
+
+
+def test_the_whole_tuning_curve_is_kept(tmp_path) -> None:
+    found = of(tuned(tmp_path))
+    none, a = found.searches
+    assert [(t.number, t.setting[LR], t.values, t.chosen) for t in none.trials] == [
+        (0, 1.0, [0.9], True), (1, 0.3, [None], False), (2, 3.0, [0.5], False)]  # fmt: skip
+    assert [t.chosen for t in a.trials] == [False, False, True] and a.expected == []
+    assert "3 trials of model.optimizer.init_args.lr (grid)" in found.budget and "on seed 901" in found.budget
+    edge = next(text for text in found.caveats if "edge of its space" in text)
+    assert "a (model.optimizer.init_args.lr)" in edge and "none (" not in edge and "With 3 trials" in edge
+    assert [row.done for row in found.arms] == [3, 3], "tuning cells are no results"
+    assert all(point.value >= 0.8 for row in found.arms for point in row.points["test/accuracy"])
+
+
+def test_expected_best_of_random_search_only(tmp_path) -> None:
+    a = of(tuned(tmp_path, "random")).searches[1]
+    assert a.expected == pytest.approx([(0.9 + 0.5 + 0.5) / 3, (0.9 + 0.9 + 0.5) / 3, 0.9])
+
+
+def test_a_search_that_read_the_test_split_is_said(tmp_path) -> None:
+    made = tuned(tmp_path)
+    cell = made.cell("a", 0, "tune", 3, seeds=Seeds(902, 902, 902), setting={LR: 2.0})
+    made.finish(cell, {"accuracy": 0.5})
+    assert any("1 tuning run read the test split" in text for text in of(made).caveats)
+
+
+def test_the_confirmation_alone_claims_and_is_never_pooled(tmp_path) -> None:
+    fresh = tuple(Seeds(seed, seed, seed) for seed in range(1001, 1011))
+    study = a_study(tmp_path, ["none", "lucky", "bad"], 5, confirm=Confirm(1, fresh))
+    made = MadeUp(study, arms_of(["none", "lucky", "bad"]))
+    rng = np.random.default_rng(0)
+    for arm, gain in (("none", 0.0), ("lucky", 0.05), ("bad", -0.05)):
+        for replicate in range(5):
+            made.finish(made.cell(arm, replicate), {"accuracy": 0.8 + gain + 0.001 * rng.normal()})
+    for arm in ("none", "lucky"):
+        for replicate, seeds in enumerate(fresh):
+            made.finish(made.cell(arm, replicate, "confirm", seeds=seeds), {"accuracy": 0.8 + 0.01 * rng.normal()})
+    found = of(made)
+    screened = [contrast for contrast in found.contrasts if contrast.stage == "report"]
+    (confirmed,) = [contrast for contrast in found.contrasts if contrast.stage == "confirm"]
+    assert [contrast.conclusion for contrast in screened] == ["better", "worse"]
+    assert confirmed.conclusion == "undecided" and confirmed.arm == "lucky"
+    assert [pair.replicate for pair in confirmed.pairs] == [str(seeds.data) for seeds in fresh]
+    assert {pair.replicate for contrast in screened for pair in contrast.pairs} == set("12345")
+    assert [row.done for row in found.arms] == [5, 5, 5]
+    assert found.verdict[0].startswith("On fresh seeds: No difference between lucky and none is shown")
+    assert all(text.startswith("Screening: ") for text in found.verdict[2:])
+    assert "is no evidence, since the arms were picked by it" in found.verdict[1]
+
+
+def test_a_family_of_confirmed_arms_is_corrected_by_itself(tmp_path) -> None:
+    fresh = tuple(Seeds(seed, seed, seed) for seed in (1001, 1002, 1003, 1004))
+    made = MadeUp(a_study(tmp_path, ["none", "a", "b"], 4, confirm=Confirm(1, fresh)), arms_of(["none", "a", "b"]))
+    for stage, all_seeds in (("report", made.study.replicates), ("confirm", fresh)):
+        for arm, gain in (("none", 0.0), ("a", 0.1), ("b", 0.01)):
+            for replicate, seeds in enumerate(all_seeds):
+                if (stage, arm) != ("confirm", "b"):
+                    values = {"accuracy": 0.5 + gain + 0.01 * replicate + (0.003 * (replicate % 2) if gain else 0)}
+                    made.finish(made.cell(arm, replicate, stage, seeds=seeds), values)
+    a = next(contrast for contrast in of(made).contrasts if contrast.stage == "confirm")
+    assert a.p == a.p_adjusted and "Holm" not in a.sentence and a.conclusion == "better"
+
+
+def test_noise_floor(tmp_path) -> None:
+    made = MadeUp(a_study(tmp_path, ["none", "a"], 3, noise=2), arms_of(["none", "a"]))
+    rng = np.random.default_rng(0)
+    columns = {i: rows_of(rng, 0.0, np.zeros(20)) for i in range(5)}
+
+    def finish(cell, number: int) -> None:
+        made.finish(cell, {"accuracy": float(np.mean(columns[number]["correct"]))}, columns[number])
+
+    for replicate in range(3):
+        finish(made.cell("none", replicate), replicate)
+        finish(made.cell("a", replicate), replicate)
+    for repeat in (1, 2):
+        finish(made.cell("none", 0, "noise", repeat=repeat), 0)
+        finish(made.cell("none", repeat - 1, "noise", seeds=Seeds(1900 + repeat, 1, 1)), 2 + repeat)
+    found = of(made).noise
+    assert found is not None and (found.arm, found.same_sd, found.identical) == ("none", 0.0, True)
+    assert len(found.same) == 3 and len(set(found.same)) == 1
+    expected = [float(np.mean(columns[i]["correct"])) for i in range(5)]
+    assert sorted(found.others) == sorted(expected)
+    assert found.others_sd == pytest.approx(np.std(expected, ddof=1))
+    assert "3 runs with the same seeds gave the same accuracy, and their rows agree bit for bit" in found.sentence
+    again = made.cell("none", 0, "noise", repeat=3)
+    finish(again, 1)
+    changed = of(made).noise
+    assert changed is not None and changed.identical is False and "standard deviation" in changed.sentence
+
+
+def test_several_tasks_are_put_on_their_own_scales(tmp_path) -> None:
+    tasks = Factor("data", tuple(Level(name, {}, "study.yaml:1") for name in ("t1", "t2", "t3")))
+    study = a_study(tmp_path, ["none", "a", "b"], 5, tasks="data")
+    study = dataclasses.replace(study, factors=(*study.factors, tasks))
+    made = MadeUp(study, arms_of(["none", "a", "b"]))
+    rng = np.random.default_rng(3)
+    for scale, task in ((0.01, "t1"), (0.1, "t2"), (1.0, "t3")):
+        for replicate in range(5):
+            luck = rng.normal()
+            for arm, gain in (("none", 0.0), ("a", 2.0), ("b", 0.0)):
+                value = scale * (1 + gain + luck + 0.5 * rng.normal())
+                made.finish(made.cell(arm, replicate, task=task), {"accuracy": value})
+    found = of(made)
+    a, b = found.tasks
+    assert a.iqm.low is not None and a.iqm.low > 0 and a.p == pytest.approx(2**-14)
+    assert a.p_adjusted == pytest.approx(2**-13) and list(a.by_task) == ["t1", "t2", "t3"]
+    assert a.sentence.startswith("Over 3 tasks a is better than none") and "better on 3 of 3 tasks" in a.sentence
+    assert "no difference between b and none is shown" in b.sentence
+    assert len(found.contrasts) == 6 and {contrast.task for contrast in found.contrasts} == {"t1", "t2", "t3"}
+    assert all(len(contrast.pairs) == 5 for contrast in found.contrasts)
+    assert [row.name for row in found.arms if row.bold] == ["a"]
+    assert found.arms[0].planned == 15 and found.arms[0].scores["test/accuracy"].n == 5
+    assert found.contrasts[0].sentence.startswith("On t1: ")
+
+
+def test_a_learning_curve_names_the_size_from_which_it_is_flat(tmp_path) -> None:
+    sizes = ["100", "200", "400", "800", "1600", "3200", "6400"]
+    made = numeric(tmp_path, "learning_curve", sizes, 8, margin=0.02)
+    rng = np.random.default_rng(0)
+    for size in sizes:
+        for replicate in range(8):
+            cell = made.cell(size, replicate, train_rows=int(size))
+            value = 0.9 - 4.0 / float(size) ** 0.8 + 0.002 * rng.normal()
+            made.finish(cell, {"accuracy": value}, trail=a_trail(cell.seeds, other=int(size)))
+    found = of(made)
+    (curve,) = found.curves
+    assert curve.x == [float(size) for size in sizes] and curve.fit["a"].value == pytest.approx(0.9, abs=0.01)
+    assert curve.flat_at is not None and 300 < curve.flat_at.value < 3000
+    assert curve.sentence in found.verdict and "it stays within 0.02 of that" in curve.sentence
+    assert curve.fitted[0][0] == pytest.approx(100) and curve.fitted[-1][0] == pytest.approx(6400)
+    assert all(contrast.pairing.startswith("paired by seed, not by data order") for contrast in found.contrasts)
+
+
+def test_a_curve_without_a_fit_says_why(tmp_path) -> None:
+    made = numeric(tmp_path, "learning_curve", ["100", "200"], 2)
+    for size, value in (("100", 0.5), ("200", 0.6)):
+        for replicate in range(2):
+            made.finish(made.cell(size, replicate), {"accuracy": value + 0.01 * replicate})
+    (curve,) = of(made).curves
+    assert "No learning curve is fitted: 2 sizes are too few" in curve.sentence and not curve.fit
+
+
+def test_a_strength_curve_says_where_its_best_is(tmp_path) -> None:
+    made = numeric(tmp_path, "strength", ["0", "0.1", "1", "10"])
+    for level, gain in (("0", 0.0), ("0.1", 0.1), ("1", 0.101), ("10", -0.1)):
+        for replicate in range(5):
+            jitter = 0.01 * ((replicate + len(level)) % 3)
+            made.finish(made.cell(level, replicate), {"accuracy": 0.5 + gain + jitter})
+    (curve,) = of(made).curves
+    assert curve.x == [0.0, 0.1, 1.0, 10.0] and "the best mean is at" in curve.sentence
+    assert "not significantly worse" in curve.sentence and "edge" not in curve.sentence
+
+
+def test_transfer(tmp_path) -> None:
+    domains = ["grimm", "aesop"]
+    factor = Factor("domain", tuple(Level(name, {}, "study.yaml:1") for name in domains))
+    study = a_study(tmp_path, domains, 3, factors=(factor,), views={"transfer": "domain"},
+                    metric=MetricSpec("nll", "test", "min"))  # fmt: skip
+    made = MadeUp(study, [Arm("grimm", {"domain": "grimm"}), Arm("aesop", {"domain": "aesop"})])
+    for own, other in (("grimm", "aesop"), ("aesop", "grimm")):
+        for replicate in range(3):
+            cell = made.cell(own, replicate)
+            metrics = {
+                "test": SplitResult(10, {"base": {"nll": 2.0}}, {"nll": 1.0 + 0.1 * replicate}),
+                f"test/{other}": SplitResult(10, {"base": {"nll": 2.0}}, {"nll": 1.9 if own == "grimm" else 2.5}),
+            }
+            made.finish(cell, {}, **{"metrics": metrics})
+    (matrix,) = of(made).matrices
+    assert matrix.rows == matrix.columns == domains and matrix.before == [2.0, 2.0]
+    values = [[None if cell is None else round(cell.value, 2) for cell in line] for line in matrix.cells]
+    assert values == [[1.1, 1.9], [2.5, 1.1]]
+    assert "the best one there on 2 of 2 domains" in matrix.sentence
+    assert "worse than the untouched base in 1 of 2 cases" in matrix.sentence
+
+
+def test_samples_do_not_tell_the_arms_apart_by_their_place(tmp_path) -> None:
+    made = MadeUp(a_study(tmp_path, ["none", "a", "b"], 1), arms_of(["none", "a", "b"]))
+    prompts = [f"question {i}?" for i in range(3)]
+    for arm in ("none", "a", "b"):
+        texts = [{"prompt": p, "references": ["yes"], "base": None, "model": f"{arm} says"} for p in prompts]
+        made.finish(made.cell(arm), {"accuracy": 0.5}, findings={"generation": {"samples": texts}})
+    found = of(made).samples
+    assert len(found) == 9 and {sample.arm for sample in found} == {"none", "a", "b"}
+    orders = {tuple(sample.arm for sample in found[i : i + 3]) for i in (0, 3, 6)}
+    assert len(orders) > 1, "another order for another question"
+    assert found[0].parts["written"] == f"{found[0].arm} says" and found[0].parts["reference"] == "yes"
+
+
+def test_caveats_of_unlike_runs(tmp_path) -> None:
+    made = MadeUp(a_study(tmp_path, ["none", "slow", "long"], 2), arms_of(["none", "slow", "long"]))
+    for arm in ("none", "slow", "long"):
+        for replicate in range(2):
+            cell = made.cell(arm, replicate)
+            cost = a_record(cell, {}, 0).cost
+            if arm == "slow":
+                cost = dataclasses.replace(cost, training_seconds=2 * cost.training_seconds)
+            changes: dict = {"cost": cost}
+            if arm == "long":
+                changes["cost"] = dataclasses.replace(cost, steps=45)
+                changes["hardware"] = {"processor": "another", "cores": 8, "threads": 1}
+            made.finish(cell, {"accuracy": 0.5}, **changes)
+    said = " ".join(analyse(made.plan, made.results, codes={"one", "two"}).caveats)
+    assert "no placebo arm that spends it without the idea: slow (2 x)" in said
+    assert "Training was not equally long: 40 to 45 optimizer steps." in said
+    assert "2 kinds of hardware" in said and "3 versions of finelab's own source" in said
+    assert "has no value per row in these runs" in said
+
+
+def test_a_placebo_is_compared_and_silences_the_caveat(tmp_path) -> None:
+    levels = ["none", "rdrop", "rdrop placebo"]
+    made = MadeUp(a_study(tmp_path, levels, 5), arms_of(levels, {"rdrop": "rdrop placebo"}))
+    for arm in levels:
+        for replicate in range(5):
+            cell = made.cell(arm, replicate)
+            cost = dataclasses.replace(a_record(cell, {}, 0).cost, training_seconds=10.0 if arm == "none" else 20.0)
+            made.finish(cell, {"accuracy": 0.5 + 0.1 * levels.index(arm) * (1 + 0.01 * replicate)}, cost=cost)
+    found = of(made)
+    placebo = found.contrasts[-1]
+    assert (placebo.kind, placebo.arm, placebo.reference) == ("placebo", "rdrop", "rdrop placebo")
+    assert placebo.sentence.startswith("Against its placebo: rdrop is worse than rdrop placebo")
+    assert "over 3" in found.correction and not any("placebo" in text for text in found.caveats)
+    assert [row.placebo for row in found.arms] == [False, False, True]
