@@ -7,13 +7,12 @@ from ..arm import Arm
 from ..resolution import Resolution
 from ..results import CellResult
 from ..study import Match, Study
-from .analysis import Analysis, Unfinished
+from .analysis import Analysis, Curve, Unfinished
 from .arms import arm_rows
 from .caveats import caveats
 from .conclusion import Correction
 from .contrasts import contrasts_of
 from .courses import courses
-from .curves import curves
 from .item_level import Rows
 from .material import Material
 from .matrices import matrices
@@ -71,7 +70,8 @@ def analyse(
     contrasts = screened + confirmed
     searched = searches(material)
     tasks, noise = task_summaries(material), noise_floor(material, rows)
-    drawn, transferred = curves(material), matrices(material)
+    drawn: list[Curve] = []
+    transferred = matrices(material)
     return Analysis(
         study=study.name,
         question=study.question,

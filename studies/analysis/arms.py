@@ -29,9 +29,7 @@ def arm_rows(material: Material, scores: Sequence[Score]) -> list[ArmRow]:
     ]
 
 
-def _row(
-    material: Material, arm: Arm, scores: Sequence[Score], bold: bool, placebo: bool, baseline: bool
-) -> ArmRow:
+def _row(material: Material, arm: Arm, scores: Sequence[Score], bold: bool, placebo: bool, baseline: bool) -> ArmRow:
     results = material.of(arm.name)
     found: dict[str, list[Point]] = {}
     missing: dict[str, str] = {}
