@@ -8,7 +8,7 @@ from .interval import CONFIDENCE, NOTHING, Interval
 from .sign_flip import sign_flip
 
 TRIMMED = 0.25
-BOOTSTRAPS = 10_000
+BOOTSTRAPS = 5_000
 
 
 def iqm(scores: np.ndarray) -> float:

@@ -41,7 +41,7 @@ def test_is_scipys_least_squares() -> None:
 
 
 def test_the_intervals_are_those_of_a_linear_model_where_noise_is_small() -> None:
-    """The delta method over replicates: J (J'J)^-1 times each curve, then Student's t, but for the grid of exponents."""
+    """The delta method over replicates: J (J'J)^-1 times each curve, then Student's t."""
     values = law(0.9, 0.03, 0.7, 1e-5)
     found = fitted(values)
     a, b, c = found.a.value, found.b.value, found.c.value
