@@ -16,7 +16,7 @@ commands:
   run        run every cell that has no result yet, then write the report; Ctrl-C stops cleanly, and the same command
              goes on
   status     every cell: its state, attempts, time and host; also beside a running study
-  retry      run failed cells again; what they left is kept beside them
+  retry      run failed cells again; their logs are kept
   report     write the report again from the results that are there; nothing is trained
 
 FILE is a study file (YAML, see configs/studies), or the folder of a study's results.

@@ -39,6 +39,7 @@ class Board:
         waits: whether a confirmation may follow.
         blocked: (arm, task) -> why it is not reported.
         left: seconds that the rest takes, estimated; None where nothing is known.
+        seconds: (arm, task) -> of one cell, estimated.
     """
 
     study: Study
@@ -48,6 +49,7 @@ class Board:
     waits: bool = False
     blocked: Mapping[tuple[str, str | None], str] = field(default_factory=dict)
     left: float | None = None
+    seconds: Mapping[tuple[str, str | None], float] = field(default_factory=dict)
 
     def state(self, cell: Cell) -> State:
         entry = self.entries.get(cell.id)

@@ -19,6 +19,7 @@ from ...studies.planning import plan_of, write_study
 from ...studies.study import Study
 from ...studies.study_lock import study_lock
 from .found import find_study
+from .reporting import PLANNED, say_report
 from .study_changes import show_changes
 from .tracker import Tracker
 from .words import FAIL_FAST, Words
@@ -35,7 +36,7 @@ def run(words: Words) -> int:
     """
     study = find_study(words)
     require_free(study)
-    engine = engine_of(study.engine)
+    engine = engine_of(study.engine, study.folder)
     say(f"Reading {study.file} and the configuration of every arm ...")
     plan = plan_of(study)
     show_changes(plan, say)
@@ -71,7 +72,7 @@ class Opened(Observer):
         self.entries = entries
         folder = self.plan.study.folder
         write_study(self.plan, folder)
-        EventLog(folder / EVENTS_FILE).append([event("plan", code=self.plan.resolution.code)])
+        EventLog(folder / EVENTS_FILE).append([event(PLANNED, code=self.plan.resolution.code)])
         self.then.begin(entries)
 
     def changed(self, entry: Entry) -> None:
@@ -105,6 +106,7 @@ def conclude(words: Words, tracker: Tracker, outcome: Outcome, entries: Mapping[
         done = f"{board.count('done')} of {len(board.planned) + board.later} cells are done, {outcome.ran} of them now"
         print(f"finelab: {how}; {done}. finelab study run {named} goes on where it stopped.", file=sys.stderr)
         return outcome.exit_code
+    say_report(tracker.plan, words.file)
     for line in board.failures():
         say(printable(line.plain))
     for (arm, task), why in board.blocked.items():

@@ -30,6 +30,8 @@ class Tracker:
 
     def board(self, entries: Mapping[str, Entry]) -> Board:
         """This moment."""
+        ours = [entries[cell.id] for cell in self.last.planned if cell.id in entries]
+        seconds = seconds_of(self.plan, ours)
         return Board(
             study=self.plan.study,
             planned=self.last.planned,
@@ -37,12 +39,11 @@ class Tracker:
             later=self.last.later,
             waits=self.last.waits,
             blocked=self.last.blocked,
-            left=self._left(entries),
+            left=self._left(entries, seconds),
+            seconds=seconds,
         )
 
-    def _left(self, entries: Mapping[str, Entry]) -> float | None:
-        ours = [entries[cell.id] for cell in self.last.planned if cell.id in entries]
-        seconds = seconds_of(self.plan, ours)
+    def _left(self, entries: Mapping[str, Entry], seconds: Mapping[tuple[str, str | None], float]) -> float | None:
         left = seconds_left(self.last.cells, entries, seconds, self.slots, time.time())
         if left is None or not self.last.later:
             return left
