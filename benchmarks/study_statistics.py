@@ -187,16 +187,29 @@ def learning_curves(studies: int) -> list[Row]:
     return found
 
 
+def percentile_of_means(studies: int) -> list[Row]:
+    """What is not used: the percentile bootstrap of one task's mean, of normal replicates."""
+    found = []
+    for n in (3, 5, 10, 20):
+        generator = np.random.default_rng((SEED, n))
+        hits = 0
+        for values in generator.normal(size=(studies, n)):
+            low, high = np.quantile(values[generator.integers(0, n, (1000, n))].mean(1), (0.025, 0.975))
+            hits += bool(low <= 0 <= high)
+        found.append({"n": n, "coverage": share(hits, studies)})
+    return found
+
+
 def orders(studies: int) -> list[Row]:
     """Almost stochastic order: how often it errs where arms are alike, and finds one standard deviation."""
     found = []
     for n in (5, 10, 20):
-        generator, wrong, right = np.random.default_rng((SEED, n)), 0, 0
+        generator, alike, apart = np.random.default_rng((SEED, n)), np.zeros(studies), np.zeros(studies)
         for study in range(studies):
             a, b = generator.normal(size=(2, n))
-            wrong += (aso(a, b, seed=study) or 0.0) < DECIDES
-            right += (aso(a + 1, b, seed=study) or 0.0) < DECIDES
-        found.append({"n": n, "alike": share(wrong, studies), "1 sd": share(right, studies)})
+            alike[study], apart[study] = aso(a, b, seed=study) or 0.0, aso(a + 1, b, seed=study) or 0.0
+        decided = {"alike": (alike, DECIDES), "alike, by 0.5": (alike, 0.5), "1 sd": (apart, DECIDES)}
+        found.append({"n": n, **{name: share(int((eps < tau).sum()), studies) for name, (eps, tau) in decided.items()}})
     return found
 
 
@@ -209,6 +222,7 @@ PARTS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "several tasks": (several, 40),
     "learning curves": (learning_curves, 50),
     "stochastic order": (orders, 20),
+    "percentile bootstrap": (percentile_of_means, 10),
 }
 """What is simulated, and by how much fewer studies where one takes long."""
 

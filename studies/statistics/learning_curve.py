@@ -80,7 +80,7 @@ class Flat:
 
 
 def fit_power_law(sizes: Sequence[float], values: Sequence[Sequence[float]], mode: str) -> PowerLaw | NoFit:
-    """Least squares over the means of the sizes, with intervals over replicates.
+    """Least squares over the means of the sizes (a power law: Hestness et al. 2017, arXiv:1712.00409), with intervals.
 
     An interval holds the values of a quantity that a score test does not reject: with the quantity fixed and the rest
     fitted, the replicates' residuals along the direction in which it would move the curve have mean 0 (Student's t,

@@ -62,3 +62,13 @@ def test_welch_without_spread_says_nothing() -> None:
     assert welch([1.0], [2.0, 3.0]).p is None
     assert welch([1.0, 1.0], [2.0, 2.0]).p is None
     assert welch([1.0, 1.0], [2.0, 3.0]).p == pytest.approx(2 * stats.t.sf(3, 1))
+
+
+@pytest.mark.parametrize(("correlation", "saved"), [(0.8, 5), (0.95, 20)])
+def test_pairing_saves_replicates(correlation: float, saved: int) -> None:
+    """The variance of a mean difference falls by 1 - correlation against runs that do not pair."""
+    covariance = [[1, correlation], [correlation, 1]]
+    a, b = np.random.default_rng(4).multivariate_normal([0, 0], covariance, 40_000).T
+    assert (welch(a, b[::-1]).high - welch(a, b[::-1]).low) ** 2 / (
+        paired(a - b).high - paired(a - b).low
+    ) ** 2 == pytest.approx(saved, rel=0.05)
