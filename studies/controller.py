@@ -13,9 +13,10 @@ from .cell import Cell
 from .cell_folder import LOG_FILE, is_held, record_mark, truth_of, write_cell
 from .engines.engine import Engine, Job, JobState
 from .event_log import Event, event
-from .failure import SUSPENDED, Failure, failure_of, tail
-from .full_disk import has_no_room, is_full
-from .history import AGAIN, DONE, FAILED, INTERRUPTED, RUNNING, START
+from .failure import SUSPENDED
+from .full_disk import is_full
+from .history import AGAIN, DONE, FAILED, RUNNING, START
+from .judging import end_of, state_in, what_follows
 from .observer import Observer
 from .outcome import Outcome
 from .pace import Pace
@@ -172,7 +173,7 @@ class Controller:
             write_cell(folder, cell)
             log = folder / LOG_FILE
             size = log.stat().st_size if log.exists() else 0
-            facts = {"record": record_mark(folder), "log": size, "host": self._host}
+            facts = {"record": record_mark(folder), "state": state_in(folder), "log": size, "host": self._host}
             started.append(event(START, cell=cell.id, **facts))
         self._write(started)  # before it happens: an attempt is never forgotten
         for cell, folder in chosen:
@@ -209,42 +210,34 @@ class Controller:
         return bool(free)
 
     def _judged(self, cell: Cell, state: JobState, seconds: float, attempt: Attempt | None = None) -> Event | None:
-        """What became of an attempt, by what lies on the disk; None where some other process has the cell."""
-        folder = self._books.place(cell)
-        truth = truth_of(folder, cell)
+        """An attempt's end as an event; None where some other process has the cell.
+
+        Args:
+            cell: that was attempted.
+            state: how the engine saw it end.
+            seconds: that it took.
+            attempt: None of one that a former controller had begun.
+        """
+        history = self._books.history(cell.id)
+        timeout = self.study.limits.timeout if attempt is not None and attempt.timed_out else None
+        end = end_of(cell, self._books.place(cell), history, state, timeout)
         facts = {"cell": cell.id, "seconds": round(seconds, 3), "host": state.host, "code": state.code}
-        if truth.state == "done" and truth.record is not None:
-            self._books.finished[cell.id] = truth.record
+        if end.failure is None:
+            if end.record is None:
+                self._held[cell.id] = cell
+                return None
+            self._books.finished[cell.id] = end.record
             self._ran += 1
             return event(DONE, **facts)
-        if truth.state == "held":
-            self._held[cell.id] = cell
-            return None
-        history = self._books.history(cell.id)
-        record = truth.record if record_mark(folder) != history.record else None  # that of this attempt
-        timeout = self.study.limits.timeout if attempt is not None and attempt.timed_out else None
-        failure = failure_of(record, state, tail(folder / LOG_FILE, history.log), timeout)
-        if not folder.is_dir():
-            failure = Failure("infrastructure", "Its folder was removed while it ran.")
-        elif failure.kind == "error" and has_no_room(folder):
-            failure = Failure(SUSPENDED, f"{failure.message} The file system is full.")
         asked = attempt is None or (attempt.told is not None and not attempt.timed_out)
-        facts |= {"reason": failure.kind, "message": failure.message}
-        return self._failed(cell, failure, facts, asked)
-
-    def _failed(self, cell: Cell, failure: Failure, facts: Event, asked: bool) -> Event:
-        """Args:
-        asked: it ended since its controller did, or since that asked it to.
-        """
-        before = self._books.history(cell.id).failures[failure.kind]
-        if failure.kind == SUSPENDED:
-            self._pause(failure.message)
-        if failure.kind == SUSPENDED or (failure.kind == "infrastructure" and asked):
-            return event(INTERRUPTED, **facts)
-        if failure.attempts_left(before, self.study.limits):
-            self._not_before[cell.id] = time.monotonic() + self.pace.wait(before + 1)
-            return event(AGAIN, **facts)
-        return event(FAILED, **facts)
+        kind = what_follows(end.failure, end.progress, history, self.study.limits, asked)
+        if end.failure.kind == SUSPENDED:
+            self._pause(end.failure.message)
+        elif kind == AGAIN:
+            failures = 1 if end.progress else history.failures[end.failure.kind] + 1
+            self._not_before[cell.id] = time.monotonic() + self.pace.wait(failures)
+        said = {"reason": end.failure.kind, "message": end.failure.message}
+        return event(kind, **facts, **said, **({"progress": True} if kind == AGAIN and end.progress else {}))
 
     def _write(self, events: Sequence[Event | None]) -> None:
         whole = [happened for happened in events if happened is not None]

@@ -27,7 +27,8 @@ class History:
     Args:
         last: kind of the last event, empty where there was none.
         attempts: begun.
-        failures: kind -> how often, since the user last asked for a retry.
+        failures: kind -> how often, since the user last asked for a retry; without attempts that got further than the
+            one before.
         reason: kind of the last failure.
         message: of the last failure.
         host: of the last attempt.
@@ -35,6 +36,7 @@ class History:
         ended: likewise.
         seconds: of all attempts whose end was seen.
         record: mark of the record that lay there when the last attempt began.
+        state: name of the newest training state then.
         log: size of the log then.
     """
 
@@ -48,6 +50,7 @@ class History:
     ended: float | None = None
     seconds: float = 0.0
     record: str | None = None
+    state: str | None = None
     log: int = 0
 
     def add(self, event: Event) -> None:
@@ -60,11 +63,11 @@ class History:
         if kind == START:
             self.attempts += 1
             self.started, self.ended = seconds_of(event), None
-            self.record, self.log = event.get("record"), int(event.get("log", 0))
+            self.record, self.state, self.log = event.get("record"), event.get("state"), int(event.get("log", 0))
         elif kind in ENDS:
             self.ended = seconds_of(event)
             self.seconds += float(event.get("seconds") or 0.0)
-        if kind in (FAILED, AGAIN):
+        if kind in (FAILED, AGAIN) and not event.get("progress"):
             self.failures[event.get("reason", "error")] += 1
         elif kind == RETRY:
             self.failures.clear()
