@@ -7,12 +7,13 @@ from ..arm import Arm
 from ..resolution import Resolution
 from ..results import CellResult
 from ..study import Match, Study
-from .analysis import Analysis, Curve, Unfinished
+from .analysis import Analysis, Unfinished
 from .arms import arm_rows
 from .caveats import caveats
 from .conclusion import Correction
 from .contrasts import contrasts_of
 from .courses import courses
+from .curves import curves
 from .item_level import Rows
 from .material import Material
 from .matrices import matrices
@@ -69,9 +70,9 @@ def analyse(
     confirmed, of_confirmed = contrasts_of(material, "confirm", rows)
     contrasts = screened + confirmed
     searched = searches(material)
-    tasks, noise = task_summaries(material), noise_floor(material, rows)
-    drawn: list[Curve] = []
-    transferred = matrices(material)
+    tasks = task_summaries(material, "confirm" if confirmed else "report")
+    noise = noise_floor(material, rows)
+    drawn, transferred = curves(material), matrices(material)
     return Analysis(
         study=study.name,
         question=study.question,
@@ -90,7 +91,7 @@ def analyse(
         matrices=transferred,
         tasks=tasks,
         samples=samples(material),
-        caveats=caveats(material, plan.resolution, arms, contrasts, searched, codes),
+        caveats=caveats(material, arms, contrasts, searched, codes),
         power=power_words(study, screened),
         provenance=provenance(study, plan.resolution, results),
         command=command(study),

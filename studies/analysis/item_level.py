@@ -11,7 +11,10 @@ from ..results import CellResult
 from ..statistics.interval import Interval
 from ..statistics.items import item_interval, two_way
 from .analysis import Estimate
-from .pairing import Pair, shown
+from .pairing import Pair, data_settings, shown
+
+TRAINING_ROWS = ("data.train_rows", "data.batch_size", "data.loader")
+LENGTHS = ("chars", "bytes")
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _differences(pair: Pair, split: str, name: str, rows: Rows) -> _Rows | str:
     ours, theirs = rows.of(pair.arm, split), rows.of(pair.reference, split)
     if ours is None or theirs is None:
         return f"a run has no per-example file of the {split} split"
-    if reason := other_rows(ours, theirs):
+    if reason := other_rows(ours, theirs) or _unproven(pair, ours, theirs):
         return reason
     one, two = by_row(ours).get(name), by_row(theirs).get(name)
     if one is None or two is None:
@@ -99,6 +102,21 @@ def _differences(pair: Pair, split: str, name: str, rows: Rows) -> _Rows | str:
     if reason := _unusable(one, two):
         return reason
     return _Rows(one[0] - two[0], one[1], clusters_of(ours), ours["sample_id"])
+
+
+def _unproven(pair: Pair, ours: Columns, theirs: Columns) -> str:
+    """Why rows of one number may still be other texts; empty where they are the same.
+
+    Data of one fingerprint are; so are those whose settings concern training rows alone, and rows whose texts have
+    the same lengths one by one.
+    """
+    prints = [result.record.data.get("fingerprint") for result in (pair.arm, pair.reference)]
+    same = prints[0] is not None and prints[0] == prints[1]
+    if same or all(key.startswith(TRAINING_ROWS) for key in data_settings(pair)):
+        return ""
+    if any(name in ours and name in theirs for name in LENGTHS):
+        return ""
+    return "the fingerprints of the data do not agree, so that the rows cannot be told to be the same"
 
 
 def _unusable(one: Values, two: Values) -> str:

@@ -151,6 +151,11 @@ def order_settings(one: CellResult, two: CellResult) -> list[str]:
     return _differing(one, two, lambda key: _is_data(key) or key.startswith(ORDER))
 
 
+def data_settings(pair: Pair) -> list[str]:
+    """Settings of the data or the base that differ."""
+    return _differing(pair.arm, pair.reference, _is_data)
+
+
 def _differing(one: CellResult, two: CellResult, counts: Callable[[str], bool]) -> list[str]:
     found = (change for change in changes(one.cell.config, two.cell.config) if change.changes_numbers)
     return list(dict.fromkeys(key for key in (plain(change.key) for change in found) if counts(key)))

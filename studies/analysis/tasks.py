@@ -6,12 +6,13 @@ from statistics import pstdev
 import numpy as np
 
 from ..arm import Arm
+from ..cell import Stage
 from ..statistics.interval import t_interval
 from ..statistics.multiplicity import holm
 from ..statistics.several_tasks import paired_iqm_interval, stratified_sign_flip
 from .analysis import Estimate, TaskSummary
 from .conclusion import Correction, excludes_zero
-from .contrasts import differences, places
+from .contrasts import differences, family, places
 from .item_level import estimate
 from .material import Material, points
 from .pairing import pair_up
@@ -47,27 +48,34 @@ def task_scales(material: Material) -> dict[str | None, float]:
     return {task: (pstdev(some) if len(some) > 1 else 0.0) or 1.0 for task, some in values.items()}
 
 
-def task_summaries(material: Material) -> list[TaskSummary]:
-    """Of each arm against its reference; empty of a study with one data set."""
+def task_summaries(material: Material, stage: Stage = "report") -> list[TaskSummary]:
+    """Of each arm against its reference; empty of a study with one data set.
+
+    Args:
+        material: the cells.
+        stage: whose; of a study that confirms, the confirmation alone.
+    """
     if len(material.tasks) < 2:
         return []
     scales = task_scales(material)
-    found = [_over_tasks(material, arm, scales) for arm in material.arms if arm.reference is not None]
+    arms = {question.arm.name: question.arm for question in family(material, stage) if question.kind == "reference"}
+    found = [_over_tasks(material, arm, scales, stage) for arm in arms.values()]
     adjusted = holm([1.0 if each.p is None else each.p for each in found]) if found else []
     correction = Correction("Holm", "stratified sign flips", len(found))
     return [
-        _summary(material, each, None if each.p is None else float(p), correction)
+        _summary(material, each, None if each.p is None else float(p), correction, stage)
         for each, p in zip(found, adjusted, strict=True)
     ]
 
 
-def _over_tasks(material: Material, arm: Arm, scales: dict[str | None, float]) -> _OverTasks:
+def _over_tasks(material: Material, arm: Arm, scales: dict[str | None, float], stage: Stage) -> _OverTasks:
     assert arm.reference is not None
     key = material.study.metric.key
     by_task: dict[str, Estimate] = {}
     columns: list[dict[str, float]] = []
     for task in material.tasks:
-        pairs = pair_up(material.at(arm.name), material.at(arm.reference), places(material, "report", task), key)
+        ours, theirs = material.at(arm.name, stage), material.at(arm.reference, stage)
+        pairs = pair_up(ours, theirs, places(material, stage, task), key)
         found = differences(pairs.found, key)[0]
         columns.append({point.replicate: point.value / scales[task] for point in found})
         if found:
@@ -79,14 +87,16 @@ def _over_tasks(material: Material, arm: Arm, scales: dict[str | None, float]) -
     return _OverTasks(arm, by_task, table, stratified_sign_flip(table))
 
 
-def _summary(material: Material, found: _OverTasks, p: float | None, correction: Correction) -> TaskSummary:
+def _summary(
+    material: Material, found: _OverTasks, p: float | None, correction: Correction, stage: Stage
+) -> TaskSummary:
     arm = found.arm
     assert arm.reference is not None
     if found.table is None:
         said = f"{arm.name} and {arm.reference} have no seed with results on all tasks."
         return TaskSummary(arm.name, arm.reference, Estimate(0.0, None, None, 0), True, found.by_task, None, None, said)
     iqm = estimate(paired_iqm_interval(found.table))
-    said = _sentence(material, found, iqm, p, correction)
+    said = ("On fresh seeds: " if stage == "confirm" else "") + _sentence(material, found, iqm, p, correction)
     return TaskSummary(arm.name, arm.reference, iqm, True, found.by_task, found.p, p, said)
 
 

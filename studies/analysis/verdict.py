@@ -32,7 +32,7 @@ def verdict(
         )
         said += [f"Screening: {text}" for text in paragraphs(screened)]
     else:
-        said += paragraphs(screened)
+        said += [*_not_confirmed(material), *paragraphs(screened)]
     said += [found.sentence for found in (*curves, *matrices)]
     if noise is not None:
         said.append(noise.sentence)
@@ -85,10 +85,30 @@ def _named(contrasts: Sequence[Contrast]) -> str:
     return "; ".join(f"{listed(arms)} against {reference}" for reference, arms in by_reference.items())
 
 
-def _unfinished(material: Material) -> list[str]:
-    done = sum(result.cell.stage == "report" for result in material.results)
-    planned = material.planned * len(material.arms)
-    if done >= planned:
+def _not_confirmed(material: Material) -> list[str]:
+    """Of a study that confirms, and has not."""
+    if material.study.confirm is None:
         return []
-    share = f"{done:,} of {planned:,} reported cells are done"
-    return [f"Not complete: {share} ({plain(100 * done / planned)} %). All that follows is about these."]
+    if _done(material) and not material.unfinished:
+        return ["No arm was ahead of its reference in the screening, so nothing was confirmed on fresh seeds."]
+    return ["The confirmation on fresh seeds has not run yet. What follows is the screening, which claims nothing yet:"]
+
+
+def _done(material: Material) -> bool:
+    """Whether every reported cell has a result."""
+    return _reported(material) >= material.planned * len(material.arms)
+
+
+def _reported(material: Material) -> int:
+    return sum(result.cell.stage == "report" for result in material.results)
+
+
+def _unfinished(material: Material) -> list[str]:
+    done, planned = _reported(material), material.planned * len(material.arms)
+    said = []
+    if done < planned:
+        share = f"{done:,} of {planned:,} reported cells are done"
+        said.append(f"Not complete: {share} ({plain(100 * done / planned)} %). All that follows is about these.")
+    if open_cells := sum(cell.stage == "confirm" for cell in material.unfinished):
+        said.append(f"The confirmation is not complete: {counted(open_cells, 'cell')} of it without a result.")
+    return said

@@ -8,10 +8,11 @@ import pytest
 from finelab.contracts.record import SplitResult
 from finelab.contracts.seeds import Seeds
 from finelab.studies.analysis.analyse import analyse
+from finelab.studies.analysis.caveats import expected_best_of_normal
 from finelab.studies.arm import Arm
 from finelab.studies.study import Confirm, Dimension, Factor, Level, MetricSpec, Tune
 
-from ..made_up import MadeUp, a_record, a_study, arms_of, rows_of
+from ..made_up import MadeUp, a_record, a_study, a_trail, arms_of, rows_of
 
 LR = "model.optimizer.init_args.lr"
 
@@ -98,6 +99,40 @@ def test_a_family_of_confirmed_arms_is_corrected_by_itself(tmp_path) -> None:
                     made.finish(made.cell(arm, replicate, stage, seeds=seeds), values)
     a = next(contrast for contrast in of(made).contrasts if contrast.stage == "confirm")
     assert a.p == a.p_adjusted and "Holm" not in a.sentence and a.conclusion == "better"
+
+
+def test_a_screening_alone_is_said_to_be_one(tmp_path) -> None:
+    fresh = (Seeds(1001, 1001, 1001), Seeds(1002, 1002, 1002))
+    made = MadeUp(a_study(tmp_path, ["none", "a"], 5, confirm=Confirm(1, fresh)), arms_of(["none", "a"]))
+    for arm, gain in (("none", 0.0), ("a", 0.1)):
+        for replicate in range(5):
+            made.finish(made.cell(arm, replicate), {"accuracy": 0.5 + gain * (1 + 0.01 * replicate)})
+    assert "nothing was confirmed on fresh seeds" in of(made).verdict[0]
+    made.fail(made.cell("a", 0, "confirm", seeds=fresh[0]), "lost", "the node died")
+    made.finish(made.cell("none", 0, "confirm", seeds=fresh[0]), {"accuracy": 0.5})
+    found = of(made)
+    assert found.verdict[0] == "The confirmation is not complete: 1 cell of it without a result."
+    assert found.contrasts[-1].stage == "confirm" and found.contrasts[-1].conclusion == "missing"
+    assert all("is better than" not in text or text.startswith("Screening: ") for text in found.verdict)
+
+
+@pytest.mark.parametrize(("arms", "luck"), [(2, 0.56), (3, 0.84), (5, 1.16), (10, 1.54), (20, 1.87)])
+def test_the_luck_of_the_best(arms: int, luck: float) -> None:
+    assert expected_best_of_normal(arms) == pytest.approx(luck, abs=0.01)
+
+
+def test_rows_that_may_be_other_texts_are_not_compared(tmp_path) -> None:
+    levels = ["none", "sub", "other"]
+    made = MadeUp(a_study(tmp_path, levels, 4), arms_of(levels))
+    rng = np.random.default_rng(0)
+    for arm, data in (("none", {}), ("sub", {"train_rows": 100}), ("other", {"source": "elsewhere"})):
+        for replicate in range(4):
+            columns = rows_of(rng, float(rng.normal()), np.zeros(40))
+            cell = made.cell(arm, replicate, **data)
+            own = {"data": {"fingerprint": "f2"}, "trail": a_trail(cell.seeds, other=1)} if data else {}
+            made.finish(cell, {"accuracy": float(np.mean(columns["correct"]))}, columns, **own)
+    sub, other = of(made).contrasts
+    assert sub.items is not None and sub.pairs and other.pairs and other.items is None and not other.items_by_seed
 
 
 def test_noise_floor(tmp_path) -> None:
@@ -203,7 +238,7 @@ def test_caveats_of_unlike_runs(tmp_path) -> None:
     said = " ".join(analyse(made.plan, made.results, codes={"one", "two"}).caveats)
     assert "no placebo arm that spends it without the idea: slow (2 x)" in said
     assert "Training was not equally long: 40 to 45 optimizer steps." in said
-    assert "2 kinds of hardware" in said and "3 versions of finelab's own source" in said
+    assert "2 kinds of hardware" in said and "2 versions of finelab's own source" in said
     assert "has no value per row in these runs" in said
 
 
