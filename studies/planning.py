@@ -8,6 +8,7 @@ from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
 from .design import arms_of
 from .matching import matched_steps
+from .measurements import Measurements, resolve_measured
 from .plan import Plan, defaults_of, without_harmless
 from .resolver import resolve
 from .study import Study
@@ -21,7 +22,7 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
     Args:
         study: what the file says.
         measure: take a few real training steps of every arm; done in any case where budgets are matched by tokens,
-            floating-point operations or time.
+            floating-point operations or time. Once measured, the study's folder remembers it.
 
     Raises:
         UserError: the design cannot be, a configuration is wrong, two arms are one, budgets cannot be made equal, a
@@ -31,7 +32,8 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
     require_within_limit(study, len(arms))
     variants = tuple(variants_of(study, arms))
     measure = measure or study.match in ("tokens", "flops", "time")
-    resolution = resolve(study, variants, [variant.name for variant in variants] if measure else ())
+    known = Measurements(study.folder)
+    resolution = resolve_measured(study, variants) if measure else known.filled(resolve(study, variants))
     plan = Plan(replace(study, base=study.base.resolve()), arms, variants, resolution)
     require_different(plan)
     require_searchable(plan)
