@@ -170,8 +170,8 @@ def remarks(plan: Plan) -> Iterator[str]:
         told = ", ".join(f"{name} ({ratio:.1f} x)" for name, ratio in dear.items())
         yield (
             "A step of these arms costs more than one of what they are compared with, and they have no placebo: "
-            f"{told}. If one is better, that may be the computation and not the idea: add a level with placebo_of, or write "
-            "match: flops."
+            f"{told}. If one is better, that may be the computation and not the idea: add a level with placebo_of, or "
+            "write match: flops."
         )
     if study.tune is None and len(plan.arms) > 1:
         yield (
