@@ -46,9 +46,21 @@ class TableRow:
 
 @dataclass(frozen=True)
 class MainTable:
+    """All of it.
+
+    Args:
+        columns: their titles.
+        rows: in the order of the design.
+        notes: what the signs mean.
+        tested: columns up to the conclusion; those behind it are exploratory scores.
+        heads: columns in front that say which arm it is.
+    """
+
     columns: list[Column]
     rows: list[TableRow]
     notes: list[str]
+    tested: int
+    heads: int
 
 
 def main_table(analysis: Analysis) -> MainTable:
@@ -62,6 +74,7 @@ def main_table(analysis: Analysis) -> MainTable:
     columns += [Column("compared with", text=True, printed=False)] if several else []
     against = "difference" if several or not references else f"difference to {one_line(references[0])}"
     columns += [Column(against), Column("adjusted p"), Column("conclusion", text=True, printed=False)]
+    tested = len(columns)
     columns += [Column(one_line(score.title)) for score in analysis.scores[1:]]
     digits = {s.key: decimals(a.scores[s.key] for a in analysis.arms if s.key in a.scores) for s in analysis.scores}
     change = decimals(c.difference for c in found.values() if c.difference is not None)
@@ -73,7 +86,7 @@ def main_table(analysis: Analysis) -> MainTable:
         own += [shown(score, arm, digits[score.key]) for score in analysis.scores[1:]]
         look = found[arm.name].conclusion if arm.name in found else ""
         rows.append(TableRow(own, arm.bold, look, len(heads) + 1))
-    return MainTable(columns, rows, _notes(analysis))
+    return MainTable(columns, rows, _notes(analysis), tested, len(heads))
 
 
 def untuned(analysis: Analysis) -> set[str]:

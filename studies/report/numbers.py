@@ -9,17 +9,22 @@ from ..analysis.analysis import ArmRow, Estimate, Score
 
 MISSING = "–"
 MOST_DIGITS = 6
+TWO_DIGITS_BELOW = 3.55
 SMALLEST_P = 0.001
 SIZES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def decimals(estimates: Iterable[Estimate]) -> int:
-    """Digits behind the point that leave two significant ones of the usual half interval."""
+    """Digits behind the point that leave two significant ones of the usual half interval, one where it begins with 4
+    or more (the rule of the Particle Data Group)."""
     found = [e for e in estimates if math.isfinite(e.value)]
     halves = [(e.high - e.low) / 2 for e in found if e.low is not None and e.high is not None]
     usual = [half for half in halves if half > 0 and math.isfinite(half)]
     like = median(usual) if usual else max((abs(e.value) for e in found), default=1.0) / 100
-    return 3 if like <= 0 else min(MOST_DIGITS, max(0, 1 - math.floor(math.log10(like))))
+    if like <= 0:
+        return 3
+    place = math.floor(math.log10(like))
+    return min(MOST_DIGITS, max(0, (1 if like / 10.0**place < TWO_DIGITS_BELOW else 0) - place))
 
 
 def plain(value: float | None, digits: int) -> str:

@@ -7,7 +7,7 @@ from ..analysis.analysis import Analysis
 from .cleaned import one_line
 from .main_table import MainTable
 
-LONGEST = 100
+LONGEST, SENTENCES = 100, 2000
 GREEK = [
     *("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu"),
     *("xi", "mathrm{o}", "pi", "rho", "varsigma", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"),
@@ -30,13 +30,13 @@ ACCENTS = {"̀": "`", "́": "'", "̂": "^", "̃": "~", "̈": '"', "̌": "v", "̧
 FOREIGN = re.compile(r"(?:\x00[0-9A-F]+\x00)+")
 
 
-def in_tex(text: str) -> str:
+def in_tex(text: str, longest: int = LONGEST) -> str:
     """Text that LaTeX prints as it is; what pdflatex has no sign for is named, ``[U+4E2D]``.
 
-    No order survives: a backslash is printed as one. Not longer than 100 characters and an ellipsis.
+    No order survives: a backslash is printed as one. What is longer than ``longest`` ends in an ellipsis.
     """
     text = one_line(text)
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    text = text if len(text) <= longest else f"{text[:longest]}…"
     written = "".join(map(_sign, unicodedata.normalize("NFC", text)))
     return FOREIGN.sub(lambda found: f"{{[}}{' '.join(f'U+{c}' for c in found[0].split(chr(0)) if c)}{{]}}", written)
 
@@ -46,13 +46,13 @@ def as_tex(analysis: Analysis, table: MainTable) -> str:
     places = [i for i, column in enumerate(table.columns) if column.printed]
     shape = "".join("l" if table.columns[i].text else "r" for i in places)
     heads = " & ".join(in_tex(table.columns[i].title) for i in places)
-    notes = " ".join(_long(note) for note in table.notes)
+    notes = " ".join(in_tex(note, SENTENCES) for note in table.notes)
     lines = [
         "% Needs \\usepackage{booktabs}.",
         r"\begin{table}",
         r"\centering",
         r"\small",
-        rf"\caption{{{_long(analysis.question)} {notes}}}",
+        rf"\caption{{{in_tex(analysis.question, SENTENCES)} {notes}}}",
         rf"\begin{{tabular}}{{@{{}}{shape}@{{}}}}",
         r"\toprule",
         rf"{heads} \\",
@@ -64,12 +64,6 @@ def as_tex(analysis: Analysis, table: MainTable) -> str:
                   for i, cell in zip(places, cells, strict=True)]  # fmt: skip
         lines.append(rf"{' & '.join(marked)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def _long(text: str) -> str:
-    """Sentences, in pieces that ``in_tex`` does not cut; no longer than a caption can be."""
-    text = one_line(text)[: 20 * LONGEST]
-    return "".join(in_tex(f"x{text[i : i + LONGEST - 1]}x")[1:-1] for i in range(0, len(text), LONGEST - 1))
 
 
 def _sign(char: str) -> str:
