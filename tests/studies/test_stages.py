@@ -1,0 +1,164 @@
+"""What is due: stage by stage, the same however the cells finish; failures stop nothing else."""
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from finelab.contracts.seeds import Seeds
+from finelab.studies.cell import Cell
+from finelab.studies.plan import Plan
+from finelab.studies.resolution import Resolution, Resolved
+from finelab.studies.size import stage_sizes
+from finelab.studies.stages import due
+from finelab.studies.study import Confirm, Dimension, MetricSpec, Tune
+from finelab.studies.variants import variants_of
+
+from .made_up import VERSIONS, a_record, a_study, arms_of
+
+RATE = Dimension("lr", times=(0.5, 2.0))
+WIDE = Dimension("lr", low=1e-5, high=1e-1, log=True)
+ARMS = ["base", "good", "bad", "dear", "empty"]
+QUALITY = {"base": 0.5, "good": 0.7, "bad": 0.4, "dear": 0.6, "empty": 0.55}
+"""The placebo of ``dear`` is ``empty``."""
+
+
+def seeds(*values: int) -> tuple[Seeds, ...]:
+    return tuple(map(Seeds.of, values))
+
+
+def tuned(trials: int = 3, sampler="grid", space: Dimension = RATE, at=(901, 902)) -> Tune:
+    return Tune((space,), trials, seeds(*at), MetricSpec("accuracy", "validation", "max"), sampler)
+
+
+def a_plan(**changes) -> Plan:
+    study = a_study(Path("nowhere"), ARMS, 3, **changes)
+    study = dataclasses.replace(study, factors=(*study.factors,), baseline={"method": "base"})
+    arms = tuple(arms_of(ARMS, {"dear": "empty"}))
+    config = {"seeds": 1, "evaluate_test": False, "trainer": {"max_steps": 5}}
+    variants = {arm.name: Resolved({**config, "lr": 0.01, "method": arm.name}, "d1", "b1") for arm in arms}
+    return Plan(study, arms, tuple(variants_of(study, arms)), Resolution(variants, VERSIONS, "c0de"))
+
+
+def value(cell: Cell) -> float:
+    """Of the made-up run: the middle rate is best for ``good``, the highest for all others."""
+    wanted = 0.01 if cell.arm == "good" else 0.02
+    return QUALITY[cell.arm] - abs(cell.config["lr"] - wanted) + 0.001 * (cell.seeds.data % 7)
+
+
+def finish(cell: Cell):
+    return a_record(cell, {"accuracy": value(cell), "nll": 1.0}, 8)
+
+
+def played(plan: Plan, slots: int = 1, luck: random.Random | None = None, fails=lambda cell: False):
+    """Runs a study as a controller does: so many at a time, which end in any order; gives the stages of its starts."""
+    finished, failed, running, started = {}, set(), [], []
+    while True:
+        now = due(plan, finished, failed)
+        for cell in now.cells:
+            if len(running) < slots and cell not in running:
+                running.append(cell)
+                started.append(cell)
+        if not running:
+            return now, started, finished
+        ended = running.pop(luck.randrange(len(running)) if luck else 0)
+        if fails(ended):
+            failed.add(ended.id)
+        else:
+            finished[ended.id] = finish(ended)
+
+
+FULL = {"tune": tuned(), "noise": 2, "confirm": Confirm(1, seeds(1001, 1002))}
+
+
+def test_stages_follow_each_other_and_all_cells_run_once():
+    now, started, finished = played(a_plan(**FULL))
+    assert now.complete and not now.cells and not now.later and not now.waits
+    assert len(started) == len({cell.id for cell in started}) == len(finished)
+    stages = [cell.stage for cell in started]
+    assert stages.index("report") == stages.count("tune") == 5 * 3 * 2
+    assert stages.count("report") == 15 and stages.count("noise") == 4
+    assert stages[-4:] == ["confirm"] * 4 and stages.count("confirm") == 4
+
+
+def test_trials_choose_the_setting_of_all_that_follows():
+    now, started, _ = played(a_plan(**FULL))
+    assert {arm: trial for (arm, _), trial in now.choices.trials.items()} == {
+        "base": 2, "good": 0, "bad": 2, "dear": 2, "empty": 2,
+    }  # fmt: skip
+    for cell in started:
+        if cell.stage != "tune":
+            assert cell.config["lr"] == (0.01 if cell.arm == "good" else 0.02)
+    assert {cell.stage for cell in started if cell.arm == "base"} == {"tune", "report", "noise", "confirm"}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 7])
+def test_neither_order_nor_slots_change_what_is_run(slots):
+    plan = a_plan(**FULL)
+    expected, _, _ = played(plan)
+    for seed in range(6):
+        found, _, _ = played(plan, slots, random.Random(seed))
+        assert found.choices == expected.choices and found.planned == expected.planned
+
+
+def test_partial_results_can_be_compared():
+    def reported(started) -> Iterator[tuple[int, str]]:
+        return ((cell.replicate, cell.arm) for cell in started if cell.stage == "report")
+
+    _, started, _ = played(a_plan(tune=tuned()))
+    assert list(reported(started)) == [(replicate, arm) for replicate in range(3) for arm in ARMS]
+    trials = [(cell.trial, cell.replicate) for cell in started if cell.stage == "tune"]
+    assert trials == sorted(trials)
+
+
+def test_a_failed_trial_is_the_worst_one_and_an_arm_without_a_whole_trial_is_blocked():
+    def fails(cell: Cell) -> bool:
+        return cell.stage == "tune" and (cell.arm == "bad" or (cell.arm == "base" and cell.trial == 2))
+
+    now, started, _ = played(a_plan(**FULL), fails=fails)
+    assert now.choices.trials["base", None] == 0
+    assert list(now.blocked) == [("bad", None)] and "none of its 3 trials" in now.blocked["bad", None]
+    assert not now.complete and not now.later and not now.waits
+    assert {cell.arm for cell in started if cell.stage == "report"} == set(ARMS) - {"bad"}
+
+
+def test_confirmation_waits_for_every_reported_cell_but_not_for_those_that_failed():
+    plan = a_plan(confirm=Confirm(2, seeds(1001)))
+    start = due(plan, {})
+    assert start.waits and {cell.stage for cell in start.cells} == {"report"}
+    finished = {cell.id: finish(cell) for cell in start.cells[:-1]}
+    assert due(plan, finished).waits
+    ended = due(plan, finished, {start.cells[-1].id})
+    assert ended.choices.confirmed == ("base", "good", "dear", "empty") and not ended.waits and not ended.complete
+    assert {cell.arm for cell in ended.cells} == set(ended.choices.confirmed)
+
+
+def test_nothing_is_confirmed_where_nothing_is_better():
+    plan = a_plan(confirm=Confirm(2, seeds(1001)), metric=MetricSpec("nll", "test", "min"))
+    now, started, _ = played(plan)
+    assert now.complete and now.choices.confirmed == () and {cell.stage for cell in started} == {"report"}
+
+
+def test_sizes_are_those_of_the_whole_study_before_anything_has_run():
+    plan = a_plan(**FULL)
+    now, _, _ = played(plan)
+    counts = {stage: sum(cell.stage == stage for cell in now.planned) for stage in ("tune", "report", "noise")}
+    found = stage_sizes(plan)
+    assert {stage: found[stage] for stage in counts} == counts
+    assert found["confirm"] == 6  # dear with its placebo and the baseline, on two seeds
+    first = due(plan, {})
+    assert len(first.planned) + first.later == counts["tune"] + counts["report"]
+
+
+def test_a_search_that_learns_asks_trial_by_trial_and_always_the_same():
+    pytest.importorskip("optuna")
+    plan = a_plan(tune=tuned(6, "tpe", WIDE, (901,)))
+    first = due(plan, {})
+    assert {cell.trial for cell in first.cells} == {0, 1, 2} and first.later == 5 * (3 + 3)
+    expected, started, _ = played(plan)
+    assert expected.complete and sum(cell.stage == "tune" for cell in started) == 30
+    for slots in (3, 8):
+        found, _, _ = played(plan, slots, random.Random(slots))
+        assert found.choices == expected.choices and found.planned == expected.planned
