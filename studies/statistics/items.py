@@ -28,7 +28,7 @@ def item_interval(
     return Interval(mean, low, high, count) if high - low > NOTHING else Interval(mean, None, None, count)
 
 
-def two_way(differences: np.ndarray, clusters: np.ndarray | None = None, weights: np.ndarray | None = None) -> Interval:
+def two_way(differences: np.ndarray, weights: np.ndarray | None = None, clusters: np.ndarray | None = None) -> Interval:
     """Mean difference with an interval for other seeds and other test rows at once: both are random and crossed.
 
         d_si = mu + seed_s + row_i + rest_si
@@ -43,8 +43,8 @@ def two_way(differences: np.ndarray, clusters: np.ndarray | None = None, weights
 
     Args:
         differences: [n, N] of each seed and row, summed over the row's tokens where it has any.
-        clusters: [N]
         weights: [N] tokens, the same for all seeds.
+        clusters: [N]
 
     Returns:
         With n the seeds. No interval of one seed or one cluster, or without any spread.

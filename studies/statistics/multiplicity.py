@@ -11,7 +11,11 @@ Values = Sequence[float] | np.ndarray
 
 
 def bonferroni(p: Values) -> np.ndarray:
-    """min(1, m p). Args: p: [..., m]."""
+    """min(1, m p).
+
+    Args:
+        p: [..., m] families along the last axis.
+    """
     given = np.asarray(p, dtype=float)
     return np.minimum(1.0, given * given.shape[-1])
 

@@ -1,10 +1,10 @@
 """What so many replicates can show: the paired t test, two-sided, of normal differences."""
 
-from scipy.optimize import brentq
 from scipy.special import ncfdtr, stdtrit
 
 MOST = 100_000
 """Replicates beyond which none is named."""
+PRECISION = 1e-9
 
 
 def power(effect: float, n: int, alpha: float = 0.05) -> float:
@@ -24,11 +24,13 @@ def detectable_effect(n: int, power: float = 0.8, alpha: float = 0.05) -> float 
     """The smallest d_z that n replicates show with this power; None of one replicate."""
     if n < 2:
         return None
-    high = 1.0
+    low, high = 0.0, 1.0
     while _rejected(high, n, alpha) < power:
-        high *= 2
-    found: float = brentq(lambda effect: _rejected(effect, n, alpha) - power, 0.0, high)  # pyright: ignore[reportAssignmentType]
-    return found
+        low, high = high, high * 2
+    while high - low > PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if _rejected(middle, n, alpha) >= power else (middle, high)
+    return high
 
 
 def needed_replicates(effect: float, power: float = 0.8, alpha: float = 0.05) -> int | None:

@@ -62,11 +62,11 @@ def test_two_way_counts_documents_and_tokens() -> None:
     generator = np.random.default_rng(6)
     documents, tokens = np.repeat(np.arange(12), 3), generator.integers(1, 9, 36).astype(float)
     d = (generator.normal(size=(5, 12))[:, documents] + generator.normal(size=(5, 36))) * tokens
-    found = two_way(d, documents, tokens)
+    found = two_way(d, tokens, documents)
     assert found.value == pytest.approx(d.sum() / (5 * tokens.sum()))
     together = two_way(np.stack([np.bincount(documents, row) for row in d]), weights=np.bincount(documents, tokens))
     assert (found.low, found.high) == pytest.approx((together.low, together.high))
-    doubled = two_way(2 * d, documents, 2 * tokens)
+    doubled = two_way(2 * d, 2 * tokens, documents)
     assert (found.low, found.high) == pytest.approx((doubled.low, doubled.high))
 
 
