@@ -16,7 +16,7 @@ from .warm_launcher import WarmLauncher
 NOT_OPTIONS = ("self", "folder", "launcher")
 
 
-def engine_of(spec: EngineSpec, folder: Path = Path()) -> Engine:
+def engine_of(spec: EngineSpec, folder: Path) -> Engine:
     """The engine, not yet opened. Ray and submitit are imported where they are chosen, and not before.
 
     Args:

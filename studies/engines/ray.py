@@ -115,7 +115,8 @@ class Ray:
 
     @property
     def slots(self) -> int:
-        return self._slots
+        """Before it is opened, those that were asked for, or 1: nobody has asked the cluster yet."""
+        return self._slots or self._limit or 1
 
     def open(self) -> None:
         """Connect, and look whether every node that can hold a cell would give what this machine gives.
