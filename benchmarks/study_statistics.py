@@ -1,6 +1,6 @@
 """What the statistics of a study do on studies whose truth is known.
 
-    python benchmarks/study_statistics.py                      # 20,000 studies of each kind; 4 minutes on a quiet core
+    python benchmarks/study_statistics.py                      # 20,000 studies of most kinds; 7 minutes of one core
     python benchmarks/study_statistics.py --studies 500 --output smoke.json
     python benchmarks/study_statistics.py --only "null studies" power
 

@@ -36,10 +36,9 @@ def two_way(differences: np.ndarray, weights: np.ndarray | None = None, clusters
 
     MS are the mean squares of the two-way layout without replication (Searle, Casella and McCulloch, Variance
     Components, 1992). Of weighted or clustered rows the linearized residuals of each cluster take the place of rows.
-    Simulated (benchmarks/study_statistics.py), 5 seeds x 200 or 30 rows, from no seed effect to mostly seed effect:
-    coverage 94.4 to 95.9 %, and 93.4 to 95.0 % at 3 seeds; of Owen's sum without subtraction 94.1 to 99.3 %, of the
-    percentile pigeonhole bootstrap (Owen 2007) 89 to 100 % at 5 seeds and 78 to 99 % at 3, of a t interval over seeds
-    alone 72 to 95 %.
+    Coverage (benchmarks/study_statistics.py) from no seed effect to mostly seed effect: 94.0 to 95.3 % at 5 seeds, 92.9
+    to 94.7 % at 3. In the same simulation at 5 seeds Owen's sum without subtraction covers 94.1 to 99.3 %, the
+    percentile pigeonhole bootstrap (Owen 2007) 89 to 100 %, a t interval over seeds alone 85 to 95 %.
 
     Args:
         differences: [n, N] of each seed and row, summed over the row's tokens where it has any.

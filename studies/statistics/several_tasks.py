@@ -24,9 +24,9 @@ def paired_iqm_interval(differences: np.ndarray, seed: int = 0) -> Interval:
 
     Replicates are drawn with replacement within each task, both arms of a pair together, and each draw's IQM is
     divided by its own standard error, that of a trimmed mean: winsorized variances within tasks (Tukey and McLaughlin,
-    Sankhya A 25, 1963; Efron 1982). rliable's percentile interval, which is also unpaired, covers 87 to 93 % of 95 at
-    5 replicates x 5 tasks and BCa no more; this one covers 94 to 97 %, at about 1.3 times the width
-    (benchmarks/study_statistics.py). It speaks of these tasks, not of others.
+    Sankhya A 25, 1963; Efron 1982). rliable's percentile interval, which is also unpaired, covers 90 to 92 % at 5
+    replicates x 5 tasks and 85 to 90 % at 3, and BCa no more; this one covers 94 to 97 % at both, being 1.3 and 2 times
+    as wide (benchmarks/study_statistics.py). It speaks of these tasks, not of others.
 
     Args:
         differences: [n, M] arm less reference, on one scale.
