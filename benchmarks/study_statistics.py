@@ -171,19 +171,24 @@ def learning_curves(studies: int) -> list[Row]:
         for n, noise in ((3, 0.005), (5, 0.005), (10, 0.005), (5, 0.02)):
             generator, curve = np.random.default_rng((SEED, n)), 0.9 - b * x**-c
             flat = {"limit": (b / margin) ** (1 / c), "largest size": (1 + margin / b) ** (-1 / c)}
-            hits: dict[str, list[bool]] = {"a": [], "c": [], "height": [], **{f"flat, {key}": [] for key in flat}}
+            hits: dict[str, list[bool]] = {
+                "limit": [],
+                "exponent": [],
+                "height": [],
+                **{f"flat, {key}": [] for key in flat},
+            }
             for _ in range(studies):
                 both = generator.normal(size=(n, 1)), generator.normal(size=(n, 5))
                 fit = fit_power_law(sizes, (curve + noise * 0.5**0.5 * (both[0] + both[1])).T, "max")
                 if isinstance(fit, NoFit):
                     continue
-                hits["a"].append(covered(fit.a, 0.9))
-                hits["c"].append(covered(fit.c, c))
+                hits["limit"].append(covered(fit.a, 0.9))
+                hits["exponent"].append(covered(fit.c, c))
                 hits["height"].append(covered(predicted(fit, 400), float(curve[2])))
                 size, of = (said := flat_from(fit, margin)).size, said.reference
                 hits[f"flat, {of}"].append(covered(size, max(1600 * flat[of], 100.0)))
             shares = {name: share(sum(each), len(each)) for name, each in hits.items() if each}
-            found.append({"b": b, "c": c, "n": n, "noise": noise, "no fit": studies - len(hits["a"]), **shares})
+            found.append({"b": b, "c": c, "n": n, "noise": noise, "no fit": studies - len(hits["limit"]), **shares})
     return found
 
 
