@@ -13,7 +13,7 @@ from .scores import value_or_none
 from .searching import Search, searches_so_far
 from .selection import best_trial, companions, survivors
 
-RANK: Mapping[Stage, int] = {"tune": 0, "report": 1, "noise": 1, "confirm": 2}
+RANK: Mapping[Stage, int] = {"tune": 0, "report": 1, "noise": 2, "confirm": 3}
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def in_order(plan: Plan, cells: Iterable[Cell]) -> list[Cell]:
 
     def place(cell: Cell) -> tuple[int, ...]:
         trial = cell.trial if cell.stage == "tune" else 0
-        return RANK[cell.stage], trial, cell.replicate, cell.repeat, cell.stage == "noise", places[cell.arm]
+        return RANK[cell.stage], trial, cell.replicate, cell.repeat, places[cell.arm]
 
     return sorted(cells, key=place)
 
@@ -117,6 +117,7 @@ def _searched(
         missing = tune.trials - len(cells)
         if missing or any(cell.id not in settled for cell in chain(*cells.values())):
             later += missing * len(tune.seeds) + len(plan.study.replicates)
+            later += 2 * plan.study.noise if search == (plan.baseline.name, plan.tasks[0]) else 0
             continue
         key = tune.metric.key
         values = {trial: [value_or_none(finished.get(c.id), key) for c in some] for trial, some in cells.items()}

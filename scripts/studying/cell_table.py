@@ -31,7 +31,7 @@ def cell_table(board: Board) -> Table:
         sign, style = SIGNS[entry.state]
         state = Text.assemble((sign, style), f" {WORDS[entry.state]}")
         name = Text(label(entry, board.study))
-        if entry.state in ("failed", "interrupted") and entry.reason:
+        if entry.reason and (entry.state == "failed" or (entry.state == "interrupted" and entry.failures)):
             name.append(
                 f"\n{printable(f'{entry.reason}: {entry.message}')}", "red" if entry.state == "failed" else "dim"
             )
