@@ -15,6 +15,8 @@ from .pairing import Pair, data_settings, shown
 
 TRAINING_ROWS = ("data.train_rows", "data.batch_size", "data.loader")
 LENGTHS = ("chars", "bytes")
+KEPT = 64
+"""Files in memory: more than the pairs of one comparison, whose reference the next one shares."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,21 @@ class _Rows:
 
 
 class Rows:
-    """Per-example files, each read once, when it is needed."""
+    """Per-example files, read when they are needed; the last few stay in memory."""
 
     def __init__(self) -> None:
         self._read: dict[tuple[Path, str], Columns | None] = {}
 
     def of(self, result: CellResult, split: str) -> Columns | None:
+        """Raises:
+        UserError: the file is damaged.
+        """
         key = result.directory, split
-        if key not in self._read:
-            self._read[key] = columns_of(result.record, result.directory, split)
-        return self._read[key]
+        columns = self._read.pop(key) if key in self._read else columns_of(result.record, result.directory, split)
+        self._read[key] = columns  # behind all others, so that the first one is the one longest unused
+        if len(self._read) > KEPT:
+            del self._read[next(iter(self._read))]
+        return columns
 
 
 def item_level(pairs: Sequence[Pair], metric: str, rows: Rows) -> ItemLevel:
