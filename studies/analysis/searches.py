@@ -40,10 +40,10 @@ def budget(tune: Tune | None) -> str:
 def at_edge(search: Search, tune: Tune) -> list[str]:
     """Keys whose chosen value is the least or the largest that was tried of at least two, numbers only.
 
-    The best value may then lie beyond the space.
+    The best value may then lie beyond the space. A choice that ties with another trial points nowhere.
     """
     chosen = next((trial for trial in search.trials if trial.chosen), None)
-    if chosen is None:
+    if chosen is None or any(t.mean == chosen.mean for t in search.trials if t is not chosen):
         return []
     return [dimension.key for dimension in tune.space if _is_at_edge(search, chosen, dimension)]
 

@@ -57,6 +57,18 @@ def test_expected_best_of_random_search_only(tmp_path) -> None:
     assert a.expected == pytest.approx([(0.9 + 0.5 + 0.5) / 3, (0.9 + 0.9 + 0.5) / 3, 0.9])
 
 
+def test_equal_trials_point_nowhere(tmp_path) -> None:
+    tune = Tune(
+        (Dimension(LR, values=(0.3,)),), 2, (Seeds(901, 901, 901),), MetricSpec("accuracy", "validation", "max")
+    )
+    made = MadeUp(a_study(tmp_path, ["none"], 2, tune=tune), arms_of(["none"]))
+    for trial, lr in enumerate((1.0, 0.3)):
+        cell = made.cell("none", 0, "tune", trial, seeds=Seeds(901, 901, 901), setting={LR: lr})
+        made.finish(cell, {"accuracy": 0.5}, test_read=False)
+    made.finish(made.cell("none", 0), {"accuracy": 0.5})
+    assert not any("edge" in text for text in of(made).caveats)
+
+
 def test_a_search_that_read_the_test_split_is_said(tmp_path) -> None:
     made = tuned(tmp_path)
     cell = made.cell("a", 0, "tune", 3, seeds=Seeds(902, 902, 902), setting={LR: 2.0})
