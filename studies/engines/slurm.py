@@ -154,7 +154,10 @@ class Slurm:
 
     def _look(self, handle: SlurmHandle) -> JobState:
         if handle.job.paths.result_pickle.exists():
-            return self._end(handle, result_of(handle.job))
+            state = result_of(handle.job)
+            if self.cluster == "slurm" and state.code != 0:
+                self._queue.forget(handle.job.job_id)
+            return self._end(handle, state)
         phase, host = self._seen(handle)
         if phase != GONE:
             handle.gone = None

@@ -59,3 +59,7 @@ class SlurmQueue:
         waits = self.state(job)[0] == WAITING
         how = [] if waits else ["--signal=KILL" if kill else "--signal=TERM"]
         subprocess.run(["scancel", *how, job], capture_output=True, timeout=PATIENCE, check=False)
+
+    def forget(self, job: str) -> None:
+        """One that has ended of a signal may have been requeued by SLURM itself, while the study tries it again."""
+        subprocess.run(["scancel", "--quiet", job], capture_output=True, timeout=PATIENCE, check=False)

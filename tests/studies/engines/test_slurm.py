@@ -1,7 +1,9 @@
 """Cells as jobs: submitit's own processes on this machine stand in for a cluster, and a made-up squeue for SLURM's."""
 
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -94,6 +96,40 @@ def an_engine(folder, **options):
     engine = Slurm(folder, cluster="local", **options)
     engine.launcher = travelling_stand_in()
     return engine
+
+
+needs_slurm = pytest.mark.skipif(shutil.which("sbatch") is None, reason="this machine submits to no SLURM cluster")
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_slurm_itself(tmp_path):
+    pytest.importorskip("submitit", reason="the extra finelab[slurm] is not installed")
+    cells = [a_cell(number) for number in range(4)]
+    study = Running(tmp_path / "runs", cells)
+    engine = Slurm(study.folder, slots=4)
+    engine.launcher = travelling_stand_in()
+    assert study.run(engine=engine).complete
+    assert study.count("done") == dict.fromkeys([cell.id for cell in cells], 1)
+
+
+@needs_slurm
+@pytest.mark.slow
+def test_slurm_requeues_a_job_that_was_told(tmp_path):
+    pytest.importorskip("submitit", reason="the extra finelab[slurm] is not installed")
+    engine = Slurm(tmp_path / "study")
+    engine.launcher = travelling_stand_in()
+    engine.open()
+    cell = a_cell(1, "hang", "finish")
+    folder = tmp_path / cell.folder_name
+    write_cell(folder, cell)
+    handle = engine.submit(Job(folder, cell.folder_name))
+    until(lambda: (engine.poll([handle]), (folder / "attempts").exists())[1])
+    time.sleep(1)
+    subprocess.run(["scancel", "--signal=USR2", handle.job.job_id], check=True)
+    until(lambda: engine.poll([handle])[0].phase == "exited", 240)
+    assert engine.poll([handle])[0].code == 0 and (folder / "attempts").read_text() == "2"
+    engine.close()
 
 
 def alive(pid):
