@@ -193,7 +193,7 @@ class Figures:
         finished: of them.
         identical: of them, to an undisturbed run.
         done_twice: cells with more than one such event.
-        kills: of what -> how many.
+        kills: of what -> how many; ``stop`` is a SIGINT of a controller, which lets its cells save.
         orphans: processes left.
         strays: files left half-made.
         seconds: of the storm.
@@ -206,7 +206,7 @@ class Figures:
     finished: int = 0
     identical: int = 0
     done_twice: int = 0
-    kills: dict[str, int] = field(default_factory=lambda: {"controller": 0, "cell": 0})
+    kills: dict[str, int] = field(default_factory=lambda: {"controller": 0, "cell": 0, "stop": 0})
     orphans: int = 0
     strays: int = 0
     seconds: float = 0.0
@@ -276,9 +276,10 @@ class Storm:
                 break
             children = list(self.children_of(controller))
             if self.draw.random() < controllers:
-                os.kill(controller, signal.SIGKILL)
+                way = self.draw.choice(["controller", "controller", "controller", "stop"])
+                os.kill(controller, signal.SIGKILL if way == "controller" else signal.SIGINT)
                 os.waitpid(controller, 0)
-                figures.kills["controller"] += 1
+                figures.kills[way] += 1
                 controller = self.controller(self.studied)
             elif children:
                 with suppress(ProcessLookupError):

