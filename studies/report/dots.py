@@ -58,7 +58,8 @@ def _arm(
     for point in arm.points[key]:
         if math.isfinite(point.value):
             height = y + FAN * (2 * order[point.replicate] / max(1, len(order) - 1) - 1)
-            says = f"seed {one_line(point.replicate)}: {plain(point.value, digits + 1)}"
+            task = "" if point.task is None else f"{one_line(point.task)}, "
+            says = f"{task}seed {one_line(point.replicate)}: {plain(point.value, digits + 1)}"
             ink = "orange" if arm.baseline else "blue"
             drawing.shapes.append(Mark((scale.at(point.value), height), "circle", ink, 3.2, says=says))
 

@@ -82,7 +82,7 @@ def main_table(analysis: Analysis) -> MainTable:
     for arm in analysis.arms:
         own = [text(arm) for _, text in heads]
         own += [_n(arm), shown(analysis.scores[0], arm, digits[analysis.scores[0].key])]
-        own += _compared(found.get(arm.name), arm, change, several)
+        own += _compared(found.get(arm.name), arm, change, references)
         own += [shown(score, arm, digits[score.key]) for score in analysis.scores[1:]]
         look = found[arm.name].conclusion if arm.name in found else ""
         rows.append(TableRow(own, arm.bold, look, len(heads) + 1))
@@ -115,9 +115,10 @@ def _n(arm: ArmRow) -> str:
     return str(arm.done) if arm.done == arm.planned else f"{arm.done} of {arm.planned}"
 
 
-def _compared(contrast: Contrast | None, arm: ArmRow, digits: int, several: bool) -> list[str]:
+def _compared(contrast: Contrast | None, arm: ArmRow, digits: int, references: Sequence[str]) -> list[str]:
+    several = len(references) > 1
     if contrast is None:
-        word = "reference" if arm.baseline or not several else ""
+        word = "reference" if arm.name in references else ""
         return [MISSING] * (2 + several) + [word]
     against = [one_line(contrast.reference)] if several else []
     return [*against, interval(contrast.difference, digits), probability(contrast.p_adjusted), contrast.conclusion]

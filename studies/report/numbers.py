@@ -90,5 +90,10 @@ def is_amount(key: str) -> bool:
 def _short(value: float, unit: str) -> str:
     for size, letter in SIZES:
         if abs(value) >= size:
-            return f"{value / size:.3g} {letter}{unit}"
+            return f"{_three(value / size)} {letter}{unit}"
     return f"{value:.3g} {unit}".strip()
+
+
+def _three(value: float) -> str:
+    """Three significant digits, noughts among them."""
+    return f"{value:#.3g}".removesuffix(".")

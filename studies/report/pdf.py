@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .drawing import INKS, Area, Drawing, Label, Line, Mark
-from .svg import BASELINE, outline
+from .svg import BASELINE, EDGE, outline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,8 +24,8 @@ def as_pdf(drawing: Drawing) -> bytes:
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.figure import Figure
 
-    figure = Figure((drawing.width / PIXELS, drawing.height / PIXELS))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, drawing.width), ylim=(drawing.height, 0))
+    figure = Figure(((drawing.width + 2 * EDGE) / PIXELS, (drawing.height + 2 * EDGE) / PIXELS))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-EDGE, drawing.width + EDGE), ylim=(drawing.height + EDGE, -EDGE))
     axes.set_axis_off()
     for order, shape in enumerate(drawing.shapes):
         _draw(axes, shape, order)

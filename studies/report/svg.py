@@ -8,6 +8,8 @@ from .drawing import INKS, Area, Drawing, Label, Line, Mark, Pair, Shape
 FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 BASELINE = 0.35
 """Of the size of a text, from its middle down to its base line."""
+EDGE = 8.0
+"""White around a figure in a file of its own."""
 OUTLINES: dict[Shape, tuple[Pair, ...]] = {
     "square": ((-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)),
     "diamond": ((0, -1.25), (1.25, 0), (0, 1.25), (-1.25, 0)),
@@ -44,15 +46,18 @@ def as_svg(drawing: Drawing, alone: bool = False) -> str:
     drawing: to be written.
     alone: as a file of its own, with its style and on a white sheet, rather than inside of a page.
     """
-    size = f'viewBox="0 0 {_number(drawing.width)} {_number(drawing.height)}"'
+    edge = EDGE if alone else 0.0
+    wide, high = _number(drawing.width + 2 * edge), _number(drawing.height + 2 * edge)
+    box = f'viewBox="{_number(-edge)} {_number(-edge)} {wide} {high}"'
     label = f'role="img" aria-label="{escape(f"{drawing.title}. {drawing.description}")}"'
     inside = "".join(map(_shape, drawing.shapes))
     if not alone:
-        return f'<svg class="fig" {size} {label}>{inside}</svg>'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="fig" width="{_number(drawing.width)}" '
-    head += f'height="{_number(drawing.height)}" {size} {label}><title>{escape(drawing.title)}</title>'
+        return f'<svg class="fig" {box} {label}>{inside}</svg>'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="fig" width="{wide}" height="{high}" {box} {label}>'
+    title = f"<title>{escape(drawing.title)}</title>"
     style = f"<style>{VARIABLE.sub(lambda found: LIGHT[found[1]], INSIDE)}</style>"
-    return f'{head}{style}<rect width="100%" height="100%" class="f-back"/>{inside}</svg>\n'
+    back = f'<rect x="{-edge:g}" y="{-edge:g}" width="{wide}" height="{high}" class="f-back"/>'
+    return f"{head}{title}{style}{back}{inside}</svg>\n"
 
 
 def outline(mark: Mark) -> list[Pair]:
@@ -105,4 +110,4 @@ def _path(points: tuple[Pair, ...] | list[Pair]) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+    return f"{value + 0.0:.1f}".removesuffix(".0")

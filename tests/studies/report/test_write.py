@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
+from finelab.studies.report.figures import Figures
+from finelab.studies.report.pdf import as_pdf
 from finelab.studies.report.write import write_report
 
 from ..made_up_analysis import an_analysis
@@ -65,8 +67,12 @@ def test_the_numbers_are_beside_the_page(report) -> None:
     assert again["arms"][2]["points"]["test/accuracy"][3]["value"] == point.value
 
 
-def test_equal_analyses_give_equal_reports(report, tmp_path) -> None:
+def test_equal_analyses_give_equal_reports(report, tmp_path, monkeypatch) -> None:
+    transfer = Figures.of(an_analysis()).matrices[0]
+    assert as_pdf(transfer) == (report.parent / "figures" / "transfer-1.pdf").read_bytes()
+    monkeypatch.setattr("finelab.studies.report.write.as_pdf", lambda drawing: b"")
     second = write_report(an_analysis(), tmp_path).parent
     names = [p.relative_to(second) for p in second.rglob("*") if p.is_file() and "hparams" not in p.parts]
-    assert len(names) == 5 + 16
+    names = [name for name in names if name.suffix != ".pdf"]
+    assert len(names) == 5 + 8
     assert [n for n in names if (second / n).read_bytes() != (report.parent / n).read_bytes()] == []
