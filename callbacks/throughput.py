@@ -54,9 +54,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        # A packed batch has no mask, and more samples than rows.
-        real = batch["document"] >= 0 if "document" in batch else batch["attention_mask"]
-        self._pending.append(real.sum())
+        self._pending.append(real_tokens(batch))
         self._pending_examples += len(batch["sample_id"])
         if trainer.global_step == self._last_step:
             return
@@ -155,3 +153,8 @@ class Stopwatch:
     @property
     def seconds(self) -> float:
         return self._before + (0.0 if self._since is None else time.monotonic() - self._since)
+
+
+def real_tokens(batch: Batch) -> Tensor:
+    """Input tokens of a batch without pads; a packed one has no mask."""
+    return (batch["document"] >= 0 if "document" in batch else batch["attention_mask"]).sum()

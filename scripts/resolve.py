@@ -1,13 +1,14 @@
 """``finelab resolve REQUEST RESPONSE``: every configuration of a study in one process, which imports and builds once.
 
-Hidden: ``studies.resolver`` starts it. Nothing is trained, and no weights are loaded; the tokens of each data set are
-made and cached, since the names of the classes are needed to build a model.
+Hidden: ``studies.resolver`` starts it. Nothing is trained, and weights are loaded only where steps are to be measured;
+the tokens of each data set are made and cached, since the names of the classes are needed to build a model.
 """
 
 import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..contracts.parent_death import die_with_parent
 from ..contracts.uri import find_without_import
 from ..contracts.uri import resolve as locate
 from ..models.backbone import digest
-from ..studies.resolution import Resolved, Variant
+from ..studies.resolution import Measured, Resolved, Variant
 from ..studies.resolver import Request
 from . import allowlist
 from .check import CheckCLI, only_warnings
@@ -32,6 +33,7 @@ from .class_changes import fresh_arguments
 from .fit_run import require_answerable
 from .invocation import Invocation
 from .lightning_cli import FinelabCLI, quiet
+from .measurement import MeasuredError, Measurement
 from .overlay import Overlay
 
 PACKAGES = ("finelab", "torch", "lightning", "transformers", "peft")
@@ -60,11 +62,12 @@ class ResolvingCLI(CheckCLI):
 
     # ---- one variant
 
-    def resolve(self, invocation: Invocation, content: dict[str, Any]) -> Resolved:
+    def resolve(self, invocation: Invocation, content: dict[str, Any], measure: bool) -> Resolved:
         """
         Args:
             invocation: knows where the keys were said.
             content: the configuration, before defaults and checks.
+            measure: take a few training steps.
 
         Raises:
             UserError: it is refused, or what it describes cannot be built.
@@ -76,15 +79,23 @@ class ResolvingCLI(CheckCLI):
         FinelabCLI.instantiate_classes(self)
         config = self.resolved_config()
         del config["run"]
-        return Resolved(config, self._fingerprint(config), self._base_digest(config))
+        measured = self._measured() if measure else None
+        return Resolved(config, self._fingerprint(config), self._base_digest(config), measured)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Without what might write."""
         self.model.check_data(self.datamodule)  # pyright: ignore[reportCallIssue]
         off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "use_distributed_sampler"), False)
-        trainer = LightningCLI.instantiate_trainer(self, callbacks=[], **off, **kwargs)
+        self.measurement = Measurement()
+        trainer = LightningCLI.instantiate_trainer(self, callbacks=[self.measurement], **off, **kwargs)
         require_answerable(trainer)
         return trainer
+
+    def _measured(self) -> Measured | None:
+        """By a fit that ends before it has trained; nothing is written."""
+        with suppress(MeasuredError):
+            self.trainer.fit(self.model, datamodule=self.datamodule)
+        return self.measurement.measured
 
     def _fingerprint(self, config: dict[str, Any]) -> str:
         """Once per data section, base and data seed."""
@@ -113,7 +124,7 @@ def resolve_all(request: Request) -> dict[str, Any]:
     errors: dict[str, list[str]] = {}
     for variant in request.variants:
         try:
-            found[variant.name] = asdict(resolve_one(cli, overlay, variant))
+            found[variant.name] = asdict(resolve_one(cli, overlay, variant, variant.name in request.measure))
         except UserError as error:
             errors.setdefault(overlay.placed(str(error), variant), []).append(variant.name)
     return {
@@ -124,8 +135,8 @@ def resolve_all(request: Request) -> dict[str, Any]:
     }
 
 
-def resolve_one(cli: ResolvingCLI, overlay: Overlay, variant: Variant) -> Resolved:
-    return cli.resolve(overlay.invocation(variant), overlay.content(variant))
+def resolve_one(cli: ResolvingCLI, overlay: Overlay, variant: Variant, measure: bool) -> Resolved:
+    return cli.resolve(overlay.invocation(variant), overlay.content(variant), measure)
 
 
 def code_digest(trusted: Sequence[str]) -> str:

@@ -1,18 +1,19 @@
 """Every configuration of a study by one child: overrides put on, errors with their place, and what fit would write."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
 from finelab.contracts.record import read_record
 from finelab.contracts.run_config import config_digest
+from finelab.contracts.seeds import Seeds
 from finelab.scripts import resolve as command
 from finelab.scripts.cli import main
 from finelab.scripts.resolve import resolve_all
-from finelab.studies.choices import Choices
 from finelab.studies.design import arms_of
-from finelab.studies.plan import Plan, cells_of
+from finelab.studies.plan import Place, Plan, cell_of
 from finelab.studies.resolution import Resolution
 from finelab.studies.resolver import Request, resolve, resolved_of
 from finelab.studies.study_file import read_study
@@ -111,7 +112,7 @@ def test_cells_do_not_stop_early_and_show_no_bar(study):
 def test_data_and_base_are_told_apart_by_content(study, texts, here, monkeypatch):
     opened = []
     monkeypatch.setattr(command, "digest", lambda place, loading: opened.append(place.uri) or "weights")
-    variants = answered(study())["variants"].values()
+    variants = answered(study(), ARMS_WITH_ALL_KEYS)["variants"].values()
     assert len({variant["data"] for variant in variants}) == 1 and {variant["base"] for variant in variants} == {
         "weights"
     }
@@ -141,7 +142,7 @@ def test_data_and_base_are_told_apart_by_content(study, texts, here, monkeypatch
         ("class_path: torch.optim.SGD", "class_path: os.system", "which is not allowed."),
         ("model.adapter.lora_dropout", "model.seeds", "filled from the top-level key seeds"),
         ("model.optimizer.lr: 1e-2", "model.optimizer.lr.of: 2", "but model.optimizer.lr is 0.001 and holds no keys"),
-        ("{weight: 1}", "{weight: -1}", "study.yaml:13 (factor method, level rdrop): model.regularizers: "
+        ("{weight: 1}", "{weight: -1}", "study.yaml:14 (factor method, level rdrop): model.regularizers: "
          "RDrop(weight=-1.0): below 0"),
     ],
     ids=["argument", "value", "trainer", "class", "allowed", "linked", "nowhere", "constructor"],
@@ -171,13 +172,13 @@ def test_a_wrong_base_is_refused_as_fit_would(config, here):
 def test_a_resolved_configuration_is_a_fixed_point_of_fit(study, here):
     """A real run from the cell's file writes the digest and the seeds that the cell expects."""
     read = study()
-    request, arms = asked(read)
+    lora, full = "lora + rdrop + dropout 0.1", "full + rdrop"
+    request, arms = asked(read, [lora, full])
     answer = resolve_all(request)
     resolution = Resolution({name: resolved_of(each) for name, each in answer["variants"].items()})
     plan = Plan(read, arms, request.variants, resolution)
-    cells = cells_of(plan, Choices({("full + rdrop", None): 1}))
-    tuned = next(cell for cell in cells if cell.arm == "lora + rdrop + dropout 0.1" and cell.trial == 1)
-    reported = next(cell for cell in cells if cell.stage == "report" and cell.replicate == 1)
+    tuned = cell_of(plan, Place(lora, None, "tune", 0, Seeds.of(901), trial=1), {"model.optimizer.init_args.lr": 3})
+    reported = cell_of(plan, Place(full, None, "report", 1, Seeds(1, 2, 3)), {"model.optimizer.lr": 0.5})
     for number, (cell, test_read) in enumerate(((tuned, False), (reported, True))):
         file = here / f"config{number}.yaml"
         file.write_text(yaml.safe_dump(cell.config | {"run": {"root": str(here), "name": f"run{number}"}}))
@@ -186,6 +187,26 @@ def test_a_resolved_configuration_is_a_fixed_point_of_fit(study, here):
         assert record.config_digest == cell.config_digest == config_digest(cell.config)
         assert record.seeds == cell.seeds.as_dict() and record.test_read is test_read
         assert ("test" in record.metrics) is test_read
+
+
+def test_measured_steps(study, texts, here):
+    """Two forwards cost twice the operations of one; tokens, steps and parameters are counted by hand."""
+    read = study("{trainer.max_steps: 2}", "{trainer.max_epochs: 3, trainer.accumulate_grad_batches: 2}")
+    names = ["lora + none + dropout 0.0", "lora + rdrop + dropout 0.0", "full + none"]
+    request, _ = asked(read, names)
+    before = sorted(here.rglob("*"))
+    answer = resolve_all(replace(request, measure=(names[0], names[1])))
+    assert answer["errors"] == [] and sorted(here.rglob("*")) == before, "nothing is written"
+    plain, twice = (resolved_of(answer["variants"][name]).measured for name in names[:2])
+    assert answer["variants"][names[2]]["measured"] is None
+    assert plain is not None and twice is not None and plain.flops_per_step and twice.flops_per_step
+    assert twice.flops_per_step == pytest.approx(2 * plain.flops_per_step, rel=1e-3)
+    assert (plain.planned_steps, twice.planned_steps) == (2 * 3, 2 * 3), "3 epochs of 3 batches, two to a step"
+    letters = [len(json.loads(line)["text"].encode()) + 2 for line in (texts / "train.jsonl").read_text().splitlines()]
+    assert plain.tokens_per_step == pytest.approx(2 * sum(letters) / 3), "one token a byte, and two specials a row"
+    assert min(plain.seconds_per_step, plain.evaluation_seconds, plain.peak_memory_bytes) > 0
+    lora = 2 * 2 * (4 * (32 + 32) + (32 + 64) + (64 + 32))  # layers, r, four square matrices, up and down
+    assert plain.trainable == lora + 2 * 32 + 2, "and the head"
 
 
 @pytest.mark.slow
