@@ -6,6 +6,8 @@ from pathlib import Path
 
 from ...contracts.errors import UserError
 from ...contracts.uri import package_path
+from ...studies.engines.engine import Engine
+from ...studies.engines.engine_of import engine_of
 from ...studies.plan import PLAN_FILE, Plan
 from ...studies.study import Study
 from ...studies.study_file import read_study
@@ -29,6 +31,18 @@ def find_study(words: Words) -> Study:
     if words.slots is not None:
         study = replace(study, engine=replace(study.engine, options=study.engine.options | {"slots": words.slots}))
     return replace(study, trusted=tuple(dict.fromkeys((*study.trusted, *words.trusted))))
+
+
+def engine_for(study: Study) -> Engine:
+    """The engine that the study asks for, not yet opened.
+
+    Raises:
+        UserError: it has no such option, or not with that value; the message names the study file.
+    """
+    try:
+        return engine_of(study.engine, study.folder)
+    except UserError as error:
+        raise UserError(f"{study.file}: {error}") from error
 
 
 def _of_results(folder: Path) -> Study:

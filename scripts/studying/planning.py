@@ -16,7 +16,6 @@ from ...studies.books import Books
 from ...studies.cell import Stage
 from ...studies.design_power import what_it_can_show
 from ...studies.durations import seconds_left, seconds_of
-from ...studies.engines.engine_of import engine_of
 from ...studies.entries import entries_of
 from ...studies.plan import Plan
 from ...studies.planning import plan_of
@@ -25,7 +24,7 @@ from ...studies.stages import due
 from ...studies.variants import variant_name
 from ..comparison.terminal import points
 from .board import TITLES
-from .found import find_study
+from .found import engine_for, find_study
 from .running import say
 from .study_changes import show_changes
 from .words import NO_MEASURE, Words
@@ -44,7 +43,7 @@ def plan(words: Words) -> int:
         UserError: the study cannot be run as it is.
     """
     study = find_study(words)
-    slots = engine_of(study.engine, study.folder).slots
+    slots = engine_for(study).slots
     measure = NO_MEASURE not in words.switches
     tried = " and trying a training step of each arm" if measure else ""
     say(f"Reading {study.file}{tried} ...")

@@ -9,7 +9,6 @@ from ...contracts.run_config import printable
 from ...contracts.run_lock import is_locked
 from ...studies.books import EVENTS_FILE
 from ...studies.controller import Controller
-from ...studies.engines.engine_of import engine_of
 from ...studies.entry import Entry
 from ...studies.event_log import EventLog, event
 from ...studies.observer import Observer
@@ -18,7 +17,7 @@ from ...studies.plan import Plan
 from ...studies.planning import plan_of, write_study
 from ...studies.study import Study
 from ...studies.study_lock import study_lock
-from .found import find_study
+from .found import engine_for, find_study
 from .reporting import PLANNED, say_report
 from .study_changes import show_changes
 from .tracker import Tracker
@@ -36,7 +35,7 @@ def run(words: Words) -> int:
     """
     study = find_study(words)
     require_free(study)
-    engine = engine_of(study.engine, study.folder)
+    engine = engine_for(study)
     say(f"Reading {study.file} and the configuration of every arm ...")
     plan = plan_of(study)
     show_changes(plan, say)

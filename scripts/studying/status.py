@@ -12,7 +12,6 @@ from ...contracts.errors import UserError
 from ...contracts.record import Record, read_record
 from ...contracts.run_lock import LOCK_FILE, is_locked
 from ...studies.design import arms_of
-from ...studies.engines.engine_of import engine_of
 from ...studies.entries import entries_of
 from ...studies.entry import Entry
 from ...studies.plan import PLAN_FILE, Plan
@@ -21,7 +20,7 @@ from ...studies.study import Study
 from ...studies.variants import tasks_of
 from .board import Board, legend
 from .cell_table import cell_table
-from .found import find_study
+from .found import engine_for, find_study
 from .reporting import planned
 from .study_changes import difference
 from .tracker import Tracker
@@ -73,7 +72,7 @@ class Look:
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.folder = plan, plan.study.folder
-        self._tracker = Tracker(plan, engine_of(plan.study.engine, self.folder).slots)
+        self._tracker = Tracker(plan, engine_for(plan.study).slots)
         self._records: dict[str, Record] = {}
         """Of finished cells, which do not change."""
 

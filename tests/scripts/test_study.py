@@ -13,7 +13,8 @@ import yaml
 from finelab.contracts.record import write_record
 from finelab.contracts.run_lock import RunLock
 from finelab.scripts.cli import main
-from finelab.scripts.studying import planning, reporting, running, status
+from finelab.scripts.studying import found as finding
+from finelab.scripts.studying import reporting
 from finelab.studies import measurements
 from finelab.studies import planning as plans
 from finelab.studies.cell_folder import read_cell
@@ -86,8 +87,7 @@ class AtOnce:
 @pytest.fixture
 def engine(monkeypatch):
     found = AtOnce({})
-    for module in (running, planning, status):
-        monkeypatch.setattr(module, "engine_of", lambda spec, folder: found)
+    monkeypatch.setattr(finding, "engine_of", lambda spec, folder: found)
     for module in (plans, measurements):
         monkeypatch.setattr(module, "resolve", resolve)
     monkeypatch.setattr(reporting, "write_report", write_page)
@@ -278,6 +278,12 @@ def test_a_study_that_is_not_there_is_told_with_what_is(write, say, name, says):
     write()
     code, printed = say("run", name)
     assert code == 2 and says in printed
+
+
+@pytest.mark.parametrize(("engine", "says"), [({"slot": 2}, "did you mean 'slots'?"), ({"slots": "many"}, "'many'")])
+def test_a_wrong_option_of_the_engine_is_told_with_the_file(write, say, engine, says):
+    code, printed = say("plan", write(engine=engine))
+    assert code == 2 and printed.startswith("finelab: toy.yaml: engine.slot") and says in printed
 
 
 def test_other_slots_are_for_the_engine(write, say, monkeypatch):
