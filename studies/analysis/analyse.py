@@ -105,4 +105,4 @@ def correction_words(screened: Correction, confirmed: Correction) -> str:
     said = screened.in_words
     if confirmed.size:
         said += f"; of the confirmation {confirmed.in_words}"
-    return f"{said}. Intervals are 95 % for each comparison alone."
+    return f"{said}. Intervals are 95 % for each comparison alone"

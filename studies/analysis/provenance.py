@@ -1,6 +1,8 @@
 """Where the numbers come from."""
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ...contracts.figures import duration
@@ -38,8 +40,9 @@ def provenance(study: Study, resolution: Resolution, results: Sequence[CellResul
 
 
 def command(study: Study) -> str:
-    """The one that makes all of it again."""
-    return f"finelab study run {study.file.name}"
+    """The one that makes all of it again, from the folder in which it was run."""
+    file, here = study.file.absolute(), Path.cwd()
+    return f"finelab study run {shlex.quote(str(file.relative_to(here)) if file.is_relative_to(here) else file.name)}"
 
 
 def hardware(found: Mapping[str, Any]) -> str:

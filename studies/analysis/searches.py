@@ -58,7 +58,7 @@ def _is_at_edge(search: Search, chosen: Trial, dimension: Dimension) -> bool:
 
 def _search(material: Material, tune: Tune, arm: str, task: str | None) -> Search:
     cells = [result for result in material.of(arm, "tune") if result.cell.task == task]
-    reported = [result.cell.trial for result in material.of(arm) if result.cell.task == task]
+    reported = [result.cell.setting for result in material.of(arm) if result.cell.task == task]
     gone = [each for each in material.unfinished if (each.stage, each.arm, each.task) == ("tune", arm, task)]
     by_trial: dict[int, list[CellResult]] = {each.trial: [] for each in gone}
     settings = {each.trial: each.setting for each in gone}
@@ -66,7 +66,9 @@ def _search(material: Material, tune: Tune, arm: str, task: str | None) -> Searc
         by_trial.setdefault(result.cell.trial, []).append(result)
         settings[result.cell.trial] = result.cell.setting
     values = {number: _values(found, tune) for number, found in sorted(by_trial.items())}
-    chosen = reported[0] if reported else best_trial(values, tune.metric.mode)
+    chosen = best_trial(values, tune.metric.mode)
+    if reported:  # what was run is what was chosen, whatever trials say by now
+        chosen = next((number for number in values if settings[number] == reported[0]), None)
     trials = [
         Trial(number, settings[number], scores, _mean(scores), number == chosen) for number, scores in values.items()
     ]

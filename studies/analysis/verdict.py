@@ -4,8 +4,11 @@ from collections.abc import Sequence
 
 from .analysis import Contrast, Curve, Matrix, NoiseFloor, TaskSummary
 from .material import Material
-from .wording import counted, listed, plain
+from .wording import counted, listed, p_value, plain
 
+NAMED = 3
+"""More comparisons that show nothing are counted only."""
+NO_EVIDENCE = "This is no evidence that there is none."
 WITH_SENTENCES = 12
 """More comparisons of one conclusion than these are named only; the table has their numbers."""
 
@@ -62,9 +65,20 @@ def _undecided(contrasts: Sequence[Contrast]) -> list[str]:
     said = [contrast.sentence for contrast in special]
     if len(others) == 1:
         return [*said, others[0].sentence]
-    if others:
-        said.append(f"No difference is shown for {_named(others)}. This is no evidence that there is none.")
+    if len(others) > NAMED:
+        said.append(f"No difference is shown in {len(others):,} comparisons{_nearest(others)}. {NO_EVIDENCE}")
+    elif others:
+        said.append(f"No difference is shown for {_named(others)}. {NO_EVIDENCE}")
     return said
+
+
+def _nearest(contrasts: Sequence[Contrast]) -> str:
+    """The one that came closest."""
+    tested = [(each.p_adjusted, each) for each in contrasts if each.p_adjusted is not None]
+    if not tested:
+        return ""
+    least, nearest = min(tested, key=lambda each: each[0])
+    return f"; the smallest adjusted p is {p_value(least).removeprefix('p = ')}, of {_named([nearest])}"
 
 
 def _not_powered(contrasts: Sequence[Contrast]) -> str:

@@ -145,3 +145,16 @@ def test_ties_and_a_constant_metric(tmp_path) -> None:
     assert same.outperforms is not None and same.outperforms.value == 0.5
     assert up.p == pytest.approx(2**-5) and up.p_adjusted == pytest.approx(2**-4) and up.conclusion == "undecided"
     assert up.difference is not None and up.difference.low is None
+
+
+def test_many_comparisons_that_show_nothing_are_counted_with_the_nearest(tmp_path) -> None:
+    levels = ["none", "a", "b", "c", "d"]
+    made = MadeUp(a_study(tmp_path, levels, 5), arms_of(levels))
+    for arm in levels:
+        for replicate in range(5):
+            wobble = 0.01 * ((replicate * (2 + levels.index(arm))) % 5)
+            made.finish(made.cell(arm, replicate), {"accuracy": 0.8 + wobble})
+    found = analyse(made.plan, made.results, made.unfinished)
+    nearest = min(found.contrasts, key=lambda contrast: contrast.p_adjusted or 1.0)
+    said = next(text for text in found.verdict if text.startswith("No difference is shown in 4 comparisons"))
+    assert f"of {nearest.arm} against none" in said and said.endswith("This is no evidence that there is none.")
