@@ -85,8 +85,8 @@ def fit_power_law(sizes: Sequence[float], values: Sequence[Sequence[float]], mod
     An interval holds the values of a quantity that a score test does not reject: with the quantity fixed and the rest
     fitted, the replicates' residuals along the direction in which it would move the curve have mean 0 (Student's t,
     n - 1). Replicates are whole curves, so that sizes of one seed may be correlated and nested. Nothing is resampled,
-    which makes intervals of few replicates too narrow. Coverage (benchmarks/study_statistics.py): 93 to 97 % of a, c and
-    heights at 3 to 10 replicates.
+    which makes intervals of few replicates too narrow. Coverage (benchmarks/study_statistics.py): 92 to 97 % of a, c
+    and heights at 3 to 10 replicates.
 
     Args:
         sizes: [K] rows (or tokens) of the training set, ascending.
