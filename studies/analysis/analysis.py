@@ -35,12 +35,15 @@ class Score:
         title: as tables show it, with an arrow where one way is better.
         mode: ``max``, ``min`` or None.
         primary: declared before anything ran; all others are exploratory and bear no test.
+        standardized: whether ``ArmRow.scores`` holds it in standard deviations of each data set's scores around their
+            mean, since scores of several data sets have no common scale.
     """
 
     key: str
     title: str
     mode: str | None
     primary: bool
+    standardized: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,19 @@ class ArmRow:
         baseline: whether it is the declared baseline.
         placebo: whether it is the placebo of another arm.
         planned: cells of the stage that is reported.
-        done: finished ones; what is missing is in ``Analysis.failures``.
-        setting: what the search chose, configuration key -> value; empty where nothing was searched.
-        scores: key of a score -> mean with its t interval over replicates; left out where no cell has it.
+        done: finished ones; what is missing is in ``Analysis.unfinished``.
+        setting: what the search chose, configuration key -> value; empty where nothing was searched. Of several data
+            sets, what it chose on all of them alike.
+        scores: key of a score -> mean with its t interval over replicates; left out where no cell has it. Of several
+            data sets each replicate's mean over them, on their own scales (``Score.standardized``).
         points: key of a score -> the values.
         missing: key of a score -> why cells lack it.
         steps: optimizer steps of each cell, least and most.
         bold: best, or not significantly worse than the best (paired test, Holm).
         verdicts: label of the overfitting verdict -> cells.
+        stage: ``report``, or ``confirm``: the cells on fresh seeds.
+        by_task: level of the tasks' factor -> key of a score -> mean with its t interval, on the score's own scale.
+        settings: level of the tasks' factor -> what the search chose there.
     """
 
     name: str
@@ -93,6 +101,9 @@ class ArmRow:
     steps: tuple[int, int] | None
     bold: bool
     verdicts: dict[str, int]
+    stage: Literal["report", "confirm"] = "report"
+    by_task: dict[str, dict[str, Estimate]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -327,6 +338,8 @@ class TaskSummary:
         p: stratified sign-flip over tasks x seeds.
         p_adjusted: Holm over the arms.
         sentence: in words.
+        conclusion: in one word.
+        stage: whose cells these are, as ``Contrast.stage``.
     """
 
     arm: str
@@ -337,6 +350,8 @@ class TaskSummary:
     p: float | None
     p_adjusted: float | None
     sentence: str
+    conclusion: Conclusion = "undecided"
+    stage: str = "report"
 
 
 @dataclass(frozen=True)
@@ -384,6 +399,10 @@ class Analysis:
         command: the one that reproduces it.
         complete: whether every planned cell is done.
         margin: differences within it count as none; None where none was declared.
+        data_sets: levels of the tasks' factor, where there are several.
+        confirms: whether the study declares a confirmation, so that ``arms`` and contrasts of ``report`` are those of
+            the screening and claim nothing.
+        confirmed: arms on fresh seeds, those that were picked and their references.
     """
 
     study: str
@@ -409,3 +428,6 @@ class Analysis:
     command: str
     complete: bool
     margin: float | None = None
+    data_sets: list[str] = field(default_factory=list)
+    confirms: bool = False
+    confirmed: list[ArmRow] = field(default_factory=list)

@@ -10,7 +10,7 @@ from ..cell import Stage
 from ..statistics.interval import t_interval
 from ..statistics.multiplicity import holm
 from ..statistics.several_tasks import paired_iqm_interval, stratified_sign_flip
-from .analysis import Estimate, TaskSummary
+from .analysis import Conclusion, Estimate, TaskSummary
 from .conclusion import Correction, excludes_zero
 from .contrasts import differences, family, places
 from .item_level import estimate
@@ -94,13 +94,21 @@ def _summary(
     assert arm.reference is not None
     if found.table is None:
         said = f"{arm.name} and {arm.reference} have no seed with results on all tasks."
-        return TaskSummary(arm.name, arm.reference, Estimate(0.0, None, None, 0), True, found.by_task, None, None, said)
+        none = Estimate(0.0, None, None, 0)
+        return TaskSummary(
+            arm.name, arm.reference, none, True, found.by_task, None, None, said, conclusion="missing", stage=stage
+        )
     iqm = estimate(paired_iqm_interval(found.table))
-    said = ("On fresh seeds: " if stage == "confirm" else "") + _sentence(material, found, iqm, p, correction)
-    return TaskSummary(arm.name, arm.reference, iqm, True, found.by_task, found.p, p, said)
+    conclusion, said = _conclude(material, found, iqm, p, correction)
+    said = ("On fresh seeds: " if stage == "confirm" else "") + said
+    return TaskSummary(
+        arm.name, arm.reference, iqm, True, found.by_task, found.p, p, said, conclusion=conclusion, stage=stage
+    )
 
 
-def _sentence(material: Material, found: _OverTasks, iqm: Estimate, p: float | None, correction: Correction) -> str:
+def _conclude(
+    material: Material, found: _OverTasks, iqm: Estimate, p: float | None, correction: Correction
+) -> tuple[Conclusion, str]:
     assert found.table is not None and p is not None
     arm, reference = found.arm.name, found.arm.reference
     seeds, tasks = found.table.shape
@@ -112,8 +120,8 @@ def _sentence(material: Material, found: _OverTasks, iqm: Estimate, p: float | N
     )
     enough = seeds >= LEAST_SEEDS and seeds * tasks >= LEAST_RUNS
     if not enough:
-        return f"Not powered over {counted(tasks, 'task')}: {arm} against {reference}, {shown}."
+        return "not powered", f"Not powered over {counted(tasks, 'task')}: {arm} against {reference}, {shown}."
     if p < LEVEL and iqm.low is not None and excludes_zero(iqm):
-        word = "better" if sign * iqm.value > 0 else "worse"
-        return f"Over {counted(tasks, 'task')} {arm} is {word} than {reference}: {shown}."
-    return f"Over {counted(tasks, 'task')} no difference between {arm} and {reference} is shown: {shown}."
+        word: Conclusion = "better" if sign * iqm.value > 0 else "worse"
+        return word, f"Over {counted(tasks, 'task')} {arm} is {word} than {reference}: {shown}."
+    return "undecided", f"Over {counted(tasks, 'task')} no difference between {arm} and {reference} is shown: {shown}."
