@@ -73,7 +73,7 @@ examples:
   finelab test --run runs/RUN
   finelab export --run runs/RUN --output exported
   finelab compare runs/RUN runs/OTHER
-  finelab study run configs/studies/adapters.yaml
+  finelab study run configs/studies/adapters_x_regularizers.yaml
   finelab fit --model.help finelab.models.SequenceClassifier      the options of one class
   finelab fit --model.adapter.help peft.LoraConfig
   finelab fit --model.regularizers.help finelab.models.regularizers.SAM

@@ -38,10 +38,10 @@ exit codes:
   130  Ctrl-C; finelab study run FILE goes on
 
 examples:
-  finelab study plan configs/studies/adapters.yaml
-  finelab study run configs/studies/adapters.yaml --slots 2
-  finelab study status runs/adapters --watch
-  finelab study retry configs/studies/adapters.yaml --failed
+  finelab study plan configs/studies/adapters_x_regularizers.yaml
+  finelab study run configs/studies/adapters_x_regularizers.yaml --slots 2
+  finelab study status runs/adapters_x_regularizers --watch
+  finelab study retry configs/studies/adapters_x_regularizers.yaml --failed
 """
 
 
