@@ -9,17 +9,14 @@ from pathlib import Path
 from ..contracts.errors import UserError
 from ..contracts.files import remove_folder, sweep
 from ..contracts.parent_death import die_with_parent
-from ..contracts.record import Record
 from ..contracts.run_config import CONFIG_FILE, one_line
 from ..contracts.run_lock import RunLock, is_locked
 from ..contracts.state_folder import latest_state, verify
 from ..contracts.state_folder import sweep as sweep_run
-from ..studies.cell_folder import read_cell, record_in
+from ..studies.cell_file import read_cell
+from ..studies.cell_folder import ends_the_same, record_in
 from ..studies.failure import HELD
 from ..studies.results import RUN, finished_record
-
-FROM_THE_START = ("finished", "failed: nonfinite", "failed: data", "failed: error")
-"""Records of runs that would end the same way again, or are of another cell: a retry is a new run."""
 
 
 def cell(arguments: list[str]) -> int:
@@ -95,10 +92,6 @@ def goes_on(run: Path) -> bool:
         print(f"finelab: {error} The cell starts again.", file=sys.stderr)
         return False
     return True
-
-
-def ends_the_same(record: Record | None) -> bool:
-    return record is not None and record.status in FROM_THE_START
 
 
 def fit(words: list[str]) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 from ..contracts.errors import UserError
 from ..contracts.record import Record
 from .cell import Cell
-from .cell_folder import read_cell, truth_of
+from .cell_file import read_cell
+from .cell_folder import truth_of
 from .entry import Entry
 from .event_log import Event, EventLog, event
 from .history import DONE, LOST, History

@@ -1,9 +1,9 @@
 """The folder of a cell: what its child needs, and what the truth on disk says of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
@@ -14,10 +14,12 @@ from ..contracts.run_config import CONFIG_FILE
 from ..contracts.run_lock import is_locked
 from ..contracts.state_folder import latest_state
 from .cell import Cell
+from .cell_file import CELL_FILE, as_written
 from .results import RUN, finished_record
 
-CELL_FILE = "cell.json"
 LOG_FILE = "log.txt"
+FROM_THE_START = ("finished", "failed: nonfinite", "failed: data", "failed: error")
+"""Records of runs that would end the same way again, or are of another cell: a retry is a new run."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,15 @@ def record_in(run: Path) -> Record | None:
         return None
 
 
+def can_go_on(run: Path) -> bool:
+    """Whether there is a training state, and its run did not end in a way that it would end in again."""
+    return latest_state(run) is not None and not ends_the_same(record_in(run))
+
+
+def ends_the_same(record: Record | None) -> bool:
+    return record is not None and record.status in FROM_THE_START
+
+
 def record_mark(folder: Path) -> str | None:
     """Of the record's file, so that one of an earlier attempt is not taken for that of a later one, which may say the
     same to the byte."""
@@ -76,34 +87,19 @@ def record_mark(folder: Path) -> str | None:
 def write_cell(folder: Path, cell: Cell) -> None:
     """``cell.json`` and ``config.yaml``; nothing is written that is there already.
 
+    A run that is gone on with keeps its configuration, also where the study's has since changed in what changes no
+    number: its record will say the digest of what it began with.
+
     Raises:
         OSError: they cannot be written.
     """
+    begun = as_written(folder, cell) if is_held(folder) or can_go_on(folder / RUN) else None
+    if begun is not None:
+        cell = replace(cell, config=begun.config, config_digest=begun.config_digest)
     place = {**cell.config.get("run", {}), "root": str(folder.absolute()), "name": RUN}
     config = {**cell.config, "run": place}
     _write(folder / CELL_FILE, json.dumps(cell.as_dict(), indent=1, ensure_ascii=False) + "\n")
     _write(folder / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-
-
-def read_cell(folder: Path) -> Cell:
-    """Raises:
-    UserError: there is no ``cell.json``, or not what was written.
-    """
-    path = folder / CELL_FILE
-    try:
-        return Cell.of(_object(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path} is not the cell of a study ({' '.join(str(error).split())[:200]}); finelab study run writes it "
-            "again."
-        ) from error
-
-
-def _object(text: str) -> dict[str, Any]:
-    content = json.loads(text)
-    if not isinstance(content, dict):
-        raise ValueError("it holds no object")
-    return content
 
 
 def _write(path: Path, text: str) -> None:

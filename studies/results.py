@@ -9,6 +9,7 @@ from pathlib import Path
 from ..contracts.errors import UserError
 from ..contracts.record import RECORD_FILE, Record, read_record
 from .cell import Cell
+from .cell_file import as_written
 
 CELLS, RUN = "cells", "run"
 
@@ -58,15 +59,25 @@ def cell_folders(folder: Path) -> dict[str, Path]:
 
 def finished_record(cell: Cell, directory: Path) -> Record | None:
     """The record of a cell that is done; None of one that is not: no valid record, another status, configuration or
-    seeds."""
+    seeds. A configuration may be that of the folder's ``cell.json`` instead, if it is of the same identity: what has
+    changed since then changes no number.
+
+    Args:
+        cell: that is asked for.
+        directory: of its run, in its folder.
+    """
     if not (directory / RECORD_FILE).is_file():
         return None
     try:
         record = read_record(directory)
     except UserError:
         return None  # not valid is not done, whatever is wrong with it
-    same = record.config_digest == cell.config_digest and record.seeds == cell.seeds.as_dict()
-    return record if record.status == "finished" and same else None
+    if record.status != "finished" or record.seeds != cell.seeds.as_dict():
+        return None
+    if record.config_digest == cell.config_digest:
+        return record
+    written = as_written(directory.parent, cell)
+    return record if written is not None and record.config_digest == written.config_digest else None
 
 
 def cells_in(folder: Path) -> list[Cell]:

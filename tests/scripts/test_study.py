@@ -17,7 +17,7 @@ from finelab.scripts.studying import found as finding
 from finelab.scripts.studying import reporting
 from finelab.studies import measurements
 from finelab.studies import planning as plans
-from finelab.studies.cell_folder import read_cell
+from finelab.studies.cell_file import read_cell
 from finelab.studies.engines.engine import Job, JobState
 from finelab.studies.resolution import Measured, Resolution, Resolved
 

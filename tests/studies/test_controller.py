@@ -12,10 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 import finelab.studies.books as books
 from finelab.contracts.errors import UserError
+from finelab.contracts.record import write_record
+from finelab.contracts.run_config import config_digest
 from finelab.contracts.run_lock import RunLock
+from finelab.studies.cell import Cell
+from finelab.studies.cell_file import read_cell
 from finelab.studies.cell_folder import truth_of, write_cell
 from finelab.studies.entries import entries_of
 from finelab.studies.event_log import EventLog, event
@@ -23,6 +28,7 @@ from finelab.studies.ledger import LEDGER_FILE, read_ledger
 from finelab.studies.results import read_results
 from finelab.studies.retry import retry
 
+from .made_up import a_record
 from .running import Due, Running, a_cell
 
 
@@ -38,6 +44,49 @@ def test_everything_is_run_once_and_never_again(tmp_path):
     again = study.run()
     assert (again.complete, again.ran) == (True, 0)
     assert sum(study.count("start").values()) == 5
+
+
+def shown(number: int, every: int) -> Cell:
+    """One with a setting that its identity leaves out, since it changes no number."""
+    cell = a_cell(number)
+    config = cell.config | {"trainer": {"log_every_n_steps": every}}
+    return dataclasses.replace(cell, config=config, config_digest=config_digest(config))
+
+
+def test_what_changes_no_number_loses_no_result(tmp_path):
+    before, after = [shown(1, 50), shown(2, 50)], [shown(1, 10), shown(2, 10)]
+    assert before[0].id == after[0].id and before[0].config_digest != after[0].config_digest
+    study = Running(tmp_path, before)
+    assert study.run().ran == 2
+    study.cells = after
+    outcome = study.run()
+    assert (outcome.complete, outcome.ran) == (True, 0)
+    assert [found.cell for found in read_results(study.folder, after)] == after
+    assert [found.cell for found in read_results(study.folder, before)] == before
+    record = study.place(after[0]) / "run" / "record.json"
+    record.write_text(record.read_text().replace(before[0].config_digest, "another"))
+    assert len(read_results(study.folder, after)) == 1, "a record of neither is no result"
+
+
+@pytest.mark.parametrize(
+    ("status", "kept"), [("interrupted", True), ("failed: memory", True), ("failed: error", False)]
+)
+def test_a_run_that_goes_on_keeps_its_configuration(status, kept, tmp_path):
+    before, after = shown(1, 50), shown(1, 10)
+    study = Running(tmp_path, [before])
+    folder = study.place(before)
+    write_cell(folder, before)
+    (folder / "run" / "checkpoints" / "state-00000001").mkdir(parents=True)
+    error = {"type": "x", "message": "y"} if status.startswith("failed") else None
+    record = a_record(before, {"accuracy": 1.0}, 1)
+    write_record(dataclasses.replace(record, status=status, error=error), folder / "run")
+    write_cell(folder, dataclasses.replace(after, arm="renamed"))
+    written = read_cell(folder)
+    assert (written.arm, written.config_digest) == ("renamed", (before if kept else after).config_digest)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["log_every_n_steps"] == (50 if kept else 10)
+    (folder / "run" / "record.json").unlink()
+    study.cells = [after]
+    assert study.run().complete and len(read_results(study.folder, [after])) == 1
 
 
 def test_what_follows_from_results_is_run_after_them(tmp_path):
