@@ -14,6 +14,9 @@ from .errors import UserError
 LOCK_FILE = ".lock"
 LAST_BREATH = 10.0
 """Seconds until the worker processes of a killed run, which hold its lock too, have noticed."""
+GLANCE = 0.3
+"""Seconds for which a lock is tried again whoever holds it: ``is_locked`` of another process holds it for
+microseconds, and the file then names nobody, or one who is long gone."""
 
 
 class RunLock:
@@ -40,7 +43,7 @@ class RunLock:
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror}), so that nothing can train there.") from error
         try:
-            if not _locked(handle, self.patience):
+            if not _locked(handle, self.patience, glance=GLANCE):
                 holder = _holder(handle)
                 os.close(handle)
                 raise UserError(
@@ -92,20 +95,20 @@ def is_locked(run: Path) -> bool:
         os.close(handle)
 
 
-def _locked(handle: int, patience: float, kind: int = fcntl.LOCK_EX) -> bool:
-    """Waits only for the remains of a holder that is gone.
+def _locked(handle: int, patience: float, kind: int = fcntl.LOCK_EX, glance: float = 0.0) -> bool:
+    """Waits for the remains of a holder that is gone, and ``glance`` seconds for any other.
 
     Raises:
         OSError: the file system has no locks.
     """
-    deadline = time.monotonic() + patience
+    started = time.monotonic()
     while True:
         try:
             fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            if _holder_lives(handle) or time.monotonic() >= deadline:
+            if time.monotonic() >= started + (glance if _holder_lives(handle) else max(patience, glance)):
                 return False
-            time.sleep(0.1)
+            time.sleep(0.02)
         else:
             return True
 

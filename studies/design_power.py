@@ -1,7 +1,8 @@
 """What a design can and cannot show, said before anything is run."""
 
+from .analysis.contrasts import FLIPS_FROM
 from .statistics.power import detectable_effect, needed_replicates
-from .statistics.sign_flip import smallest_p
+from .statistics.sign_flip import DRAWS, EXACT, smallest_p
 
 ALPHA = 0.05
 POWER = 0.8
@@ -32,15 +33,19 @@ def what_it_can_show(replicates: int, comparisons: int, margin: float | None = N
 
 
 def _detectable(replicates: int, comparisons: int) -> str:
+    """Of sign flips the figures of the t test are said: their power differs by a few hundredths."""
+    flips = replicates >= FLIPS_FROM
     alone = detectable_effect(replicates, POWER, ALPHA)
     said = (
-        f"The paired t test of {replicates} replicates finds a true difference of {alone:.1f} standard deviations of "
-        f"the paired differences (d_z) in {POWER:.0%} of studies"
+        f"The {'sign-flip' if flips else 'paired t'} test of {replicates} replicates finds a true difference of "
+        f"{'about ' if flips else ''}{alone:.1f} standard deviations of the paired differences (d_z) in {POWER:.0%} of "
+        "studies"
     )
     if comparisons == 1:
         return f"{said}."
     strict = detectable_effect(replicates, POWER, ALPHA / comparisons)
-    return f"{said}; under Holm's correction for {comparisons} comparisons at worst one of {strict:.1f}."
+    how = "max-T" if flips else "Holm's correction"
+    return f"{said}; under {how} for {comparisons} comparisons at worst one of {'about ' if flips else ''}{strict:.1f}."
 
 
 def _sign_flip(replicates: int, comparisons: int) -> str:
@@ -50,8 +55,12 @@ def _sign_flip(replicates: int, comparisons: int) -> str:
             f"Its exact check, the two-sided sign-flip test, cannot go below p = {least:.4g} with {replicates} "
             "replicates, so it can never reach 0.05; 6 are the fewest that can."
         )
+    if replicates >= FLIPS_FROM:
+        least = least if replicates <= EXACT else 1 / (DRAWS + 1)
+        more = "" if comparisons == 1 else f", whatever the number of comparisons: max-T over {comparisons} keeps it"
+        return f"Its smallest two-sided p is {least:.2g}{more}."
     corrected = least * comparisons
-    said = f"The smallest two-sided p of the exact sign-flip test is {least:.2g}"
+    said = f"The smallest two-sided p of the exact sign-flip test, its check, is {least:.2g}"
     if comparisons == 1:
         return f"{said}."
     reach = "which can reach 0.05" if corrected <= ALPHA else "which can never reach 0.05"

@@ -12,7 +12,7 @@ from .measurements import Measurements, resolve_measured
 from .plan import Plan, defaults_of, without_harmless
 from .resolver import resolve
 from .study import Study
-from .tuning import known_trials
+from .trial_values import different_settings
 from .variants import tasks_of, variants_of
 
 
@@ -87,13 +87,12 @@ def require_searchable(plan: Plan) -> None:
         return
     for task in plan.tasks:
         for arm in plan.arms:
-            names = (arm.name,) if task is None else (arm.name, task)
-            found = known_trials(tune, defaults_of(plan, arm.name, task), names)
-            if tune.sampler == "grid" and len(found) < tune.trials:
+            most = different_settings(tune, defaults_of(plan, arm.name, task))
+            if most is not None and most < tune.trials:
                 raise UserError(
-                    f"{plan.study.file}: arm {arm.name!r} has only {len(found)} different settings in tune.space, "
-                    f"since its own default is one of them, and every arm gets as many trials; write tune.trials: "
-                    f"{len(found)}, or another value."
+                    f"{plan.study.file}: arm {arm.name!r} has only {most} different settings in tune.space, its own "
+                    f"default among them, and every arm gets as many trials, none of them twice; write tune.trials: "
+                    f"{most}, or another value."
                 )
 
 

@@ -34,8 +34,8 @@ def survivors(
     seeds are there to tell. Of several tasks the means of the tasks are averaged.
 
     Args:
-        differences: arm -> of each task, arm less reference by replicate. An arm with fewer than two pairs in a task
-            cannot survive.
+        differences: arm -> of each task, arm less reference by replicate, on a scale that tasks share. An arm with
+            fewer than two pairs in a task cannot survive.
         mode: which way is better.
         most: arms.
         barred: arms that are never picked, e.g. placebos.

@@ -4,11 +4,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
+from statistics import pstdev
 
 from ..contracts.record import Record
+from .analysis.material import Place, label
+from .analysis.pairing import pair_up
 from .cell import Cell, Stage
 from .choices import Choices
 from .plan import Plan, cells_of
+from .results import CellResult
 from .scores import value_or_none
 from .searching import Search, searches_so_far
 from .selection import best_trial, companions, survivors
@@ -44,7 +49,8 @@ def due(plan: Plan, finished: Mapping[str, Record], failed: Collection[str] = ()
     """What comes next.
 
     Every arm's search comes first, then reported cells and the noise floor beside them, then the confirmation, once
-    every reported cell is over. A trial that failed counts as the worst one.
+    every reported cell is over. A trial that failed counts as the worst one. An arm whose confirmation has begun stays
+    confirmed, also where reported cells that were tried again would pick another one: what was seen is reported.
 
     Args:
         plan: of the study.
@@ -58,9 +64,9 @@ def due(plan: Plan, finished: Mapping[str, Record], failed: Collection[str] = ()
     choices, blocked, later = _searched(plan, finished, settled)
     cells = cells_of(plan, choices)
     waits = study.confirm is not None and (later > 0 or not _reported(cells, settled))
-    if study.confirm is not None and not waits:
-        better = survivors(differences(plan, cells, finished), study.metric.mode, study.confirm.arms, _placebos(plan))
-        choices = replace(choices, confirmed=companions(better, plan.arms))
+    if study.confirm is not None:
+        better = () if waits else _better(plan, study.confirm.arms, cells, finished)
+        choices = replace(choices, confirmed=companions([*better, *_begun(plan, choices, settled)], plan.arms))
         cells = cells_of(plan, choices)
     return Due(
         cells=tuple(in_order(plan, (cell for cell in cells if cell.id not in settled))),
@@ -86,20 +92,48 @@ def in_order(plan: Plan, cells: Iterable[Cell]) -> list[Cell]:
 
 def differences(plan: Plan, cells: Iterable[Cell], finished: Mapping[str, Record]) -> dict[str, list[list[float]]]:
     """Of each arm that is compared with another: by task, arm less reference on the primary metric of the reported
-    replicates that both have."""
-    values: dict[Search, dict[int, float]] = defaultdict(dict)
-    tasks: dict[str | None, None] = {}
+    replicates that both have and that may be subtracted (``pair_up``).
+
+    Of several tasks each is divided by the standard deviation of all its reported scores, so that none rules by its
+    scale.
+    """
+    key = plan.study.metric.key
+    results: dict[Search, dict[Place, CellResult]] = defaultdict(dict)
+    values: dict[str, float] = {}
+    scores: dict[str | None, list[float]] = {}
     for cell in cells:
-        value = value_or_none(finished.get(cell.id), plan.study.metric.key)
-        if cell.stage == "report":
-            tasks[cell.task] = None
-            values[cell.arm, cell.task] |= {} if value is None else {cell.replicate: value}
+        if cell.stage != "report":
+            continue
+        record = finished.get(cell.id)
+        value = value_or_none(record, key)
+        scores.setdefault(cell.task, [])
+        if record is not None and value is not None:
+            scores[cell.task].append(value)
+            values[cell.id] = value
+            results[cell.arm, cell.task][cell.task, label(cell.seeds)] = CellResult(cell, record, Path())
+    scales = {task: _scale(some) if len(scores) > 1 else 1.0 for task, some in scores.items()}
 
     def pairs(arm: str, reference: str, task: str | None) -> list[float]:
-        ours, theirs = values[arm, task], values[reference, task]
-        return [ours[replicate] - theirs[replicate] for replicate in sorted(ours.keys() & theirs.keys())]
+        ours, theirs = results[arm, task], results[reference, task]
+        found = pair_up(ours, theirs, [place for place in ours if place in theirs], key).found
+        return [(values[pair.arm.cell.id] - values[pair.reference.cell.id]) / scales[task] for pair in found]
 
-    return {arm.name: [pairs(arm.name, arm.reference, task) for task in tasks] for arm in plan.arms if arm.reference}
+    return {arm.name: [pairs(arm.name, arm.reference, task) for task in scores] for arm in plan.arms if arm.reference}
+
+
+def _scale(scores: Collection[float]) -> float:
+    return (pstdev(scores) if len(scores) > 1 else 0.0) or 1.0
+
+
+def _better(plan: Plan, most: int, cells: Iterable[Cell], finished: Mapping[str, Record]) -> tuple[str, ...]:
+    placebos = {arm.placebo for arm in plan.arms if arm.placebo is not None}
+    return survivors(differences(plan, cells, finished), plan.study.metric.mode, most, placebos)
+
+
+def _begun(plan: Plan, choices: Choices, settled: Collection[str]) -> list[str]:
+    """Arms of which a cell of the confirmation is over."""
+    every = cells_of(plan, replace(choices, confirmed=tuple(arm.name for arm in plan.arms)))
+    return list(dict.fromkeys(cell.arm for cell in every if cell.stage == "confirm" and cell.id in settled))
 
 
 def _searched(
@@ -133,7 +167,3 @@ def _searched(
 
 def _reported(cells: Iterable[Cell], settled: Collection[str]) -> bool:
     return all(cell.id in settled for cell in cells if cell.stage == "report")
-
-
-def _placebos(plan: Plan) -> set[str]:
-    return {arm.placebo for arm in plan.arms if arm.placebo is not None}

@@ -11,7 +11,8 @@ from typing import Any
 from ..contracts.errors import UserError
 from ..contracts.seeds import derive
 from .study import Dimension, Tune
-from .trial_values import is_whole, listed
+from .trial_values import choices as choices_of
+from .trial_values import is_whole
 
 MOST_AT_ONCE = 10
 """As many trials at the most are drawn before any has ended (Optuna's own number of start-up trials)."""
@@ -37,6 +38,7 @@ def ask(
     tried: Sequence[tuple[Mapping[str, Any], float | None]],
     number: int,
     of: Sequence[str],
+    attempt: int = 0,
 ) -> dict[str, Any]:
     """The setting of one trial.
 
@@ -47,6 +49,7 @@ def ask(
             It counts as worse than all others.
         number: of the trial, from 1 on. Those below ``first_trials`` do not look at ``tried``.
         of: what the search belongs to, arm and task; each has draws of its own.
+        attempt: counts draws of one trial, where the ones before gave settings that have been tried.
 
     Returns:
         configuration key -> value.
@@ -55,9 +58,10 @@ def ask(
         UserError: Optuna is not installed.
     """
     optuna = _optuna()
-    choices = {d.key: _choices(d, default[d.key]) for d in tune.space}
+    choices = {d.key: choices_of(d, default[d.key]) for d in tune.space}
     space = {d.key: _distribution(optuna, d, default[d.key]) for d in tune.space}
-    sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=derive("tpe", *of, number) % 2**32)
+    again = (attempt,) if attempt else ()
+    sampler = optuna.samplers.TPESampler(n_startup_trials=1, seed=derive("tpe", *of, number, *again) % 2**32)
     study = optuna.create_study(direction="maximize" if tune.metric.mode == "max" else "minimize", sampler=sampler)
     for setting, value in tried if number >= first_trials(tune) else ():
         point = {key: _place(choices[key], setting[key]) for key in space}
@@ -69,18 +73,12 @@ def ask(
 
 
 def _distribution(optuna: Any, dimension: Dimension, default: Any) -> Any:
-    if choices := _choices(dimension, default):
+    if choices := choices_of(dimension, default):
         return optuna.distributions.CategoricalDistribution(range(len(choices)))
     low, high = dimension.low, dimension.high
     if is_whole(dimension, default):
         return optuna.distributions.IntDistribution(int(low or 0), int(high or 0), log=dimension.log)
     return optuna.distributions.FloatDistribution(low, high, log=dimension.log)
-
-
-def _choices(dimension: Dimension, default: Any) -> list[Any]:
-    """The default first, then what the study file lists; empty of a range."""
-    values = listed(dimension, default)
-    return [default, *(value for value in values if value != default)] if values else []
 
 
 def _place(choices: Sequence[Any], value: Any) -> Any:

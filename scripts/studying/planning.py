@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ...contracts.figures import duration
 from ...contracts.run_config import printable
+from ...studies.analysis.contrasts import declared
 from ...studies.arm import Arm
 from ...studies.books import Books
 from ...studies.cell import Stage
@@ -156,7 +157,7 @@ def time_of(plan: Plan, slots: int) -> str:
 def remarks(plan: Plan) -> Iterator[str]:
     """What the design can and cannot show, and what is missing for a fair comparison."""
     study = plan.study
-    family = sum(arm.reference is not None for arm in plan.arms) + sum(arm.placebo is not None for arm in plan.arms)
+    family = len(declared(plan.arms, plan.tasks))
     yield from what_it_can_show(len(study.replicates), max(1, family), study.margin)
     placebos = {arm.placebo for arm in plan.arms}
     dear = {

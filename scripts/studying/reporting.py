@@ -112,7 +112,7 @@ def without_result(cell: Cell, entry: Entry | None, goes_on: bool) -> Unfinished
     if entry is None:
         return unfinished(cell, "pending")
     state = "interrupted" if entry.state == "running" and not goes_on else entry.state
-    return unfinished(cell, state, entry.reason, entry.message, entry.attempts)
+    return unfinished(cell, state, entry.reason, entry.message, entry.attempts, entry.folder)
 
 
 def codes_of(events: Iterable[Event], cells: Collection[str]) -> set[str]:

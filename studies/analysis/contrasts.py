@@ -88,13 +88,18 @@ def family(material: Material, stage: Stage) -> list[Question]:
         picked = {result.cell.arm for result in material.results if result.cell.stage == stage}
         picked |= {cell.arm for cell in material.unfinished if cell.stage == stage}
         arms = [arm for arm in arms if arm.name in picked]
+    return declared(arms, material.tasks)
+
+
+def declared(arms: Sequence[Arm], tasks: Sequence[str | None]) -> list[Question]:
+    """Each arm against its reference, then against its placebo, where that is there too; every task on its own."""
     names = {arm.name for arm in arms}
     found = []
     for kind in ("reference", "placebo"):
         for arm in arms:
             other = arm.reference if kind == "reference" else arm.placebo
             if other is not None and other in names:
-                found += [Question(arm, other, kind, task) for task in material.tasks]
+                found += [Question(arm, other, kind, task) for task in tasks]
     return found
 
 

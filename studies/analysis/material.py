@@ -73,7 +73,9 @@ def label(seeds: Seeds) -> str:
     return str(values[0]) if len(set(values)) == 1 else "/".join(map(str, values))
 
 
-def unfinished(cell: Cell, state: str, reason: str = "", message: str = "", attempts: int = 0) -> Unfinished:
+def unfinished(
+    cell: Cell, state: str, reason: str = "", message: str = "", attempts: int = 0, folder: str = ""
+) -> Unfinished:
     """What a ledger knows of a cell without a result.
 
     Args:
@@ -82,8 +84,10 @@ def unfinished(cell: Cell, state: str, reason: str = "", message: str = "", atte
         reason: class of the failure.
         message: what it said.
         attempts: how often it was tried.
+        folder: name of its folder; empty where nothing has made one, whose name is then that of its arm. One whose
+            arm was called otherwise keeps the folder that it has.
     """
-    log = f"{CELLS}/{cell.folder_name}/log.txt"
+    log = f"{CELLS}/{folder or cell.folder_name}/log.txt"
     about = cell.arm, label(cell.seeds), cell.stage, state, reason, message, attempts, log
     return Unfinished(cell.id, *about, cell.task, cell.trial, cell.setting)
 

@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -103,3 +104,16 @@ def test_a_file_system_without_locks_is_told_of(tmp_path, monkeypatch, code):
     assert is_locked(tmp_path), "by what its file says"
     lock.release()
     assert not is_locked(tmp_path) and (tmp_path / LOCK_FILE).read_text() == ""
+
+
+@pytest.mark.parametrize("says", ["", "1 another-host\n"], ids=["nobody", "a-former-holder-elsewhere"])
+def test_a_look_at_the_very_moment_of_a_start_refuses_nobody(tmp_path, says):
+    """``is_locked`` has the lock for microseconds; a child that starts then is no second writer."""
+    (tmp_path / LOCK_FILE).write_text(says)
+    handle = os.open(tmp_path / LOCK_FILE, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    timer = threading.Timer(0.05, os.close, [handle])
+    timer.start()
+    with RunLock(tmp_path):
+        assert is_locked(tmp_path)
+    timer.join()

@@ -12,11 +12,11 @@ from finelab.studies.cell import Cell
 from finelab.studies.plan import Plan
 from finelab.studies.resolution import Resolution, Resolved
 from finelab.studies.size import stage_sizes
-from finelab.studies.stages import due
+from finelab.studies.stages import differences, due
 from finelab.studies.study import Confirm, Dimension, MetricSpec, Tune
 from finelab.studies.variants import variants_of
 
-from .made_up import VERSIONS, a_record, a_study, arms_of
+from .made_up import VERSIONS, a_record, a_study, a_trail, arms_of
 
 RATE = Dimension("lr", times=(0.5, 2.0))
 WIDE = Dimension("lr", low=1e-5, high=1e-1, log=True)
@@ -162,3 +162,43 @@ def test_a_search_that_learns_asks_trial_by_trial_and_always_the_same():
     for slots in (3, 8):
         found, _, _ = played(plan, slots, random.Random(slots))
         assert found.choices == expected.choices and found.planned == expected.planned
+
+
+def test_an_arm_whose_confirmation_has_begun_stays_confirmed_when_a_retry_would_pick_another():
+    plan = a_plan(confirm=Confirm(1, seeds(1001, 1002)))
+    start = due(plan, {})
+    late = {cell.id for cell in start.cells if cell.arm == "good" and cell.replicate}
+    now, _, finished = played(plan, fails=lambda cell: cell.id in late)
+    assert now.choices.confirmed == ("base", "dear", "empty"), "good has one pair"
+    again = due(plan, finished)
+    assert again.waits and again.choices.confirmed == now.choices.confirmed, "what was seen stays while others run"
+    finished |= {cell.id: finish(cell) for cell in start.cells if cell.id in late}
+    after = due(plan, finished)
+    assert after.choices.confirmed == ("base", "good", "dear", "empty") and not after.waits
+    assert {cell.arm for cell in after.cells} == {"good"} and {cell.stage for cell in after.cells} == {"confirm"}
+
+
+def test_pairs_that_may_not_be_subtracted_pick_no_arm():
+    plan = a_plan(confirm=Confirm(1, seeds(1001)))
+    cells = due(plan, {}).cells
+    finished = {cell.id: finish(cell) for cell in cells}
+    assert due(plan, finished).choices.confirmed == ("base", "good")
+    for cell in cells:
+        if cell.arm == "good":
+            finished[cell.id] = a_record(cell, {"accuracy": value(cell)}, 8, a_trail(cell.seeds, other=1))
+    assert differences(plan, cells, finished)["good"] == [[]]
+    assert due(plan, finished).choices.confirmed == ("base", "dear", "empty")
+
+
+def test_no_task_rules_the_confirmation_by_its_scale():
+    plan = a_plan(confirm=Confirm(1, seeds(1001)))
+    cells = [dataclasses.replace(c, task=t, id=f"{t}{c.id}") for t in ("small", "large") for c in due(plan, {}).cells]
+    gains = {("good", "small"): 0.2, ("bad", "large"): 2.0}
+    noise = {"small": 0.01, "large": 10.0}
+
+    def scored(cell: Cell):
+        size = gains.get((cell.arm, str(cell.task)), 0.0) + noise[str(cell.task)] * cell.replicate
+        return a_record(cell, {"accuracy": size}, 8)
+
+    found = differences(plan, cells, {cell.id: scored(cell) for cell in cells})
+    assert sum(found["good"][0]) > sum(found["bad"][1]) > 0 and sum(map(sum, found["dear"])) == 0
