@@ -335,7 +335,8 @@ class TaskSummary:
             ``standardized``; with the paired stratified bootstrap's interval.
         standardized: see ``iqm``.
         by_task: task -> difference with its t interval.
-        p: stratified sign-flip over tasks x seeds.
+        p: the larger of the stratified sign flips over tasks x seeds, which need a seed's differences on several tasks
+            to be independent, and of the paired t test of the seeds' means over tasks, which does not.
         p_adjusted: Holm over the arms.
         sentence: in words.
         conclusion: in one word.

@@ -18,6 +18,8 @@ EXTRA_COMPUTE = 1.25
 """Beyond so many times its reference's seconds per step, an arm spends compute that a placebo should spend too."""
 EARLY_STOPPING = "EarlyStopping"
 NAMED = 4
+MEANT = ("report", "confirm")
+"""Stages whose scores are averaged."""
 SEVERAL = 3
 """Arms from which on picking the best of them is worth a warning."""
 
@@ -61,7 +63,8 @@ def seconds_per_step(results: Sequence[CellResult]) -> float | None:
 
 
 def _failed(material: Material) -> Iterator[str]:
-    lost = [each for each in material.unfinished if each.state == "failed"]
+    every = [each for each in material.unfinished if each.state == "failed"]
+    lost = [each for each in every if each.stage in MEANT]
     diverged = Counter(each.arm for each in lost if each.reason == "nonfinite")
     others = Counter((each.arm, each.reason) for each in lost if each.reason != "nonfinite")
     if diverged:
@@ -71,10 +74,20 @@ def _failed(material: Material) -> Iterator[str]:
             "those of the luckier seeds."
         )
     if others:
-        arms = listed([f"{arm} ({counted(count, 'cell')}: {why})" for (arm, why), count in others.items()])
-        yield f"Failed: {arms}. What is missing is missing in every mean and every pair."
+        yield f"Failed: {_counts(others)}. What is missing is missing in every mean and every pair."
+    if trials := Counter((each.arm, each.reason) for each in every if each.stage == "tune"):
+        yield (
+            f"Trials of the search that failed: {_counts(trials)}. Each counts as the worst of its arm; no mean of the "
+            "table misses it."
+        )
+    if reruns := Counter((each.arm, each.reason) for each in every if each.stage == "noise"):
+        yield f"Reruns for the noise floor that failed: {_counts(reruns)}."
     if waiting := [each for each in material.unfinished if each.state != "failed"]:
         yield f"{counted(len(waiting), 'cell')} of the plan {'is' if len(waiting) == 1 else 'are'} not done yet."
+
+
+def _counts(found: Counter[tuple[str, str]]) -> str:
+    return listed([f"{arm} ({counted(count, 'cell')}: {why})" for (arm, why), count in found.items()])
 
 
 def _unpaired(contrasts: Sequence[Contrast]) -> Iterator[str]:

@@ -10,6 +10,8 @@ POWER = 0.8
 LEAST = 4
 """Below so many pairs nothing is claimed (methods: 3 seeds), but for an effect that even 3 would show almost always."""
 LEAST_EVER = 3
+FLIPS, ONE_SIDED_FLIPS = "exact sign flips", "exact one-sided sign flips"
+"""Whose p-values those of differences are that are all equal (``paired``, ``tost``)."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,24 @@ class Compared:
         return least is not None and self.effect is not None and abs(self.effect) >= least
 
     @property
+    def is_flipped(self) -> bool:
+        """Whether the differences are all equal, so that there is no t."""
+        return self.n > 1 and not self.sd
+
+    def words(self, p: float) -> str:
+        """Of the test of a difference."""
+        by_t = self.correction.name != "max-T"
+        return self.correction.words(p, self.n, FLIPS if self.is_flipped and by_t else "")
+
+    @property
     def is_equivalent(self) -> bool:
         return self.n >= LEAST and self.p_equivalent is not None and self.p_equivalent < LEVEL
 
     @property
     def detectable(self) -> float | None:
-        """In units of the metric, by the spread that was seen."""
+        """In units of the metric, by the spread that was seen and the t test; None where max-T decides."""
+        if self.correction.name == "max-T":
+            return None
         least = detectable_effect(self.n, POWER, self.correction.level) if self.n else None
         return None if least is None or not self.sd else least * self.sd
 
@@ -153,7 +167,7 @@ def _reasons(given: dict[str, str]) -> str:
 def _different(found: Compared) -> tuple[Conclusion, str]:
     assert found.difference is not None and found.p_adjusted is not None
     estimate, sign = found.difference, 1.0 if found.difference.value > 0 else -1.0
-    how = found.correction.words(found.p_adjusted, found.n)
+    how = found.words(found.p_adjusted)
     if found.items is not None and not _same_side(found.items, estimate):
         way = "above" if sign > 0 else "below"
         what = "points the other way" if excludes_zero(found.items) else "includes 0"
@@ -172,7 +186,13 @@ def _equivalent(found: Compared) -> tuple[Conclusion, str]:
     both, margin = f"{found.arm} and {found.reference}", plain(found.margin)
     shown = f"the difference in {found.metric} is {interval(found.narrow or found.difference)}"
     shown += ", 90 % interval" if found.narrow is not None and found.narrow.low is not None else ""
-    how = Correction("Holm", "", found.correction.size).words(found.p_equivalent, found.n, "two one-sided t tests")
+    test = ONE_SIDED_FLIPS if found.is_flipped else "two one-sided t tests"
+    how = Correction("Holm", "", found.correction.size).words(found.p_equivalent, found.n, test)
+    if found.items is not None and found.items.low is None and not _within(found.items, found.margin):
+        return "undecided", (
+            f"On the evaluated rows {both} are alike within {margin}: {shown} ({how}), but that {found.items.n:,} rows "
+            f"do not differ leaves room for {plain(_room(found.items.n))} in others, so this is not shown for others."
+        )
     if found.items is not None and not _within(found.items, found.margin):
         return "undecided", (
             f"On the evaluated rows {both} are alike within {margin}: {shown} ({how}), but the interval over rows, "
@@ -187,7 +207,7 @@ def _equivalent(found: Compared) -> tuple[Conclusion, str]:
 def _not_powered(found: Compared) -> str:
     assert found.difference is not None
     seeds = "1 pair" if found.n == 1 else f"{found.n} pairs"
-    p = "" if found.p_adjusted is None else f" ({found.correction.words(found.p_adjusted, found.n)})"
+    p = "" if found.p_adjusted is None else f" ({found.words(found.p_adjusted)})"
     return (
         f"Not powered: {seeds} of seeds cannot tell {found.arm} from {found.reference}; the difference in "
         f"{found.metric} is {interval(found.difference)}{p}.{_gaps(found)}"
@@ -199,13 +219,16 @@ def _undecided(found: Compared) -> str:
     said = f"No difference between {found.arm} and {found.reference} is shown: "
     if found.difference.value == 0 and not found.sd:
         return f"{said}all {found.n} pairs are equal in {found.metric}.{_gaps(found)}"
-    p = "" if found.p_adjusted is None else f" ({found.correction.words(found.p_adjusted, found.n)})"
+    p = "" if found.p_adjusted is None else f" ({found.words(found.p_adjusted)})"
     said += f"{interval(found.difference)} in {found.metric}{p}."
     if excludes_zero(found.difference) and found.difference.low is not None and found.correction.size > 1:
         said += " The interval is that of this comparison alone; after the correction for all of them nothing is shown."
     least = found.detectable
     if least is not None and least > abs(found.difference.value):
-        said += f" A difference of {plain(least)} would have been found with 80 % power."
+        said += (
+            f" By the spread seen (an estimate from {found.n} pairs) a difference of {plain(least)} would have been "
+            "found with 80 % power."
+        )
     if found.margin is not None:
         said += f" That they are equivalent within {plain(found.margin)} is not shown either."
     return said + _gaps(found)
@@ -221,5 +244,14 @@ def _same_side(items: Estimate, estimate: Estimate) -> bool:
 
 
 def _within(items: Estimate, margin: float) -> bool:
-    low, high = (items.value if bound is None else bound for bound in (items.low, items.high))
-    return -margin < low and high < margin
+    if items.low is None or items.high is None:
+        return abs(items.value) + _room(items.n) < margin
+    return -margin < items.low and items.high < margin
+
+
+def _room(rows: int) -> float:
+    """Largest share of other rows that may not be like these, of which all are alike: 95 %, one-sided and exact.
+
+    Of scores between 0 and 1 so much the difference over other rows may be.
+    """
+    return 1 - LEVEL ** (1 / rows)

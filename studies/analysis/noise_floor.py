@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+from scipy.special import stdtrit
+
 from ..results import CellResult
 from ..scores import MissingScore, score
 from .analysis import NoiseFloor
@@ -11,8 +13,13 @@ from .material import Material
 from .scoring import bare
 from .wording import counted, plain
 
-APART = 1.96 * 2**0.5
-"""Times the standard deviation: how far two draws lie apart at most, in 95 % of cases."""
+
+def apart(sd: float, runs: int) -> float:
+    """How far two more runs lie apart at most in 95 % of cases, by a standard deviation estimated from so many.
+
+    t_{0.975, runs - 1} sqrt(2) sd, of normal scores.
+    """
+    return float(stdtrit(runs - 1, 0.975)) * 2**0.5 * sd
 
 
 def noise_floor(material: Material, rows: Rows) -> NoiseFloor | None:
@@ -56,9 +63,10 @@ def _of_same(values: Sequence[float], sd: float | None, identical: bool | None, 
 def _of_others(values: Sequence[float], sd: float | None, metric: str) -> str:
     if sd is None:
         return "no runs with other seeds are there to compare"
+    reach = plain(apart(sd, len(values)))
     return (
         f"{counted(len(values), 'run')} with other seeds have a standard deviation of {plain(sd)} in {metric} (mean "
-        f"{plain(fmean(values))}), by which two single runs differ by up to {plain(APART * sd)} in 95 % of cases"
+        f"{plain(fmean(values))}), by which two more runs differ by up to about {reach} in 95 % of cases"
     )
 
 

@@ -9,6 +9,7 @@ from ..arm import Arm
 from ..cell import Stage
 from ..statistics.interval import t_interval
 from ..statistics.multiplicity import holm
+from ..statistics.paired import paired
 from ..statistics.several_tasks import paired_iqm_interval, stratified_sign_flip
 from .analysis import Conclusion, Estimate, TaskSummary
 from .conclusion import Correction, excludes_zero
@@ -18,8 +19,9 @@ from .material import Material, points
 from .pairing import pair_up
 from .wording import LEVEL, counted, interval
 
-LEAST_SEEDS, LEAST_RUNS = 3, 8
+LEAST_SEEDS, LEAST_RUNS = 5, 8
 """Seeds, and seeds x tasks, below which nothing is claimed."""
+TEST = "the larger p of stratified sign flips and the paired t test of the seeds' means"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class _OverTasks:
         arm: compared with its reference.
         by_task: task -> difference with its t interval.
         table: [seeds, tasks] differences on the tasks' scales, of seeds that have all tasks; None without any.
-        p: raw.
+        p: raw, the larger of two: a replicate has the same seeds on all tasks, so that its differences may be
+            correlated, which stratified flips take for more evidence than it is; the t test of seeds' means does not.
     """
 
     arm: Arm
@@ -61,7 +64,7 @@ def task_summaries(material: Material, stage: Stage = "report") -> list[TaskSumm
     arms = {question.arm.name: question.arm for question in family(material, stage) if question.kind == "reference"}
     found = [_over_tasks(material, arm, scales, stage) for arm in arms.values()]
     adjusted = holm([1.0 if each.p is None else each.p for each in found]) if found else []
-    correction = Correction("Holm", "stratified sign flips", len(found))
+    correction = Correction("Holm", TEST, len(found))
     return [
         _summary(material, each, None if each.p is None else float(p), correction, stage)
         for each, p in zip(found, adjusted, strict=True)
@@ -84,7 +87,9 @@ def _over_tasks(material: Material, arm: Arm, scales: dict[str | None, float], s
     if not whole:
         return _OverTasks(arm, by_task, None, None)
     table = np.array([[column[seeds] for column in columns] for seeds in whole])
-    return _OverTasks(arm, by_task, table, stratified_sign_flip(table))
+    of_seeds = paired(table.mean(1)).p
+    p = max(stratified_sign_flip(table), 1.0 if of_seeds is None else of_seeds)
+    return _OverTasks(arm, by_task, table, p)
 
 
 def _summary(
@@ -121,7 +126,8 @@ def _conclude(
     enough = seeds >= LEAST_SEEDS and seeds * tasks >= LEAST_RUNS
     if not enough:
         return "not powered", f"Not powered over {counted(tasks, 'task')}: {arm} against {reference}, {shown}."
-    if p < LEVEL and iqm.low is not None and excludes_zero(iqm):
+    same_side = iqm.value * float(found.table.mean()) > 0
+    if p < LEVEL and iqm.low is not None and excludes_zero(iqm) and same_side:
         word: Conclusion = "better" if sign * iqm.value > 0 else "worse"
         return word, f"Over {counted(tasks, 'task')} {arm} is {word} than {reference}: {shown}."
     return "undecided", f"Over {counted(tasks, 'task')} no difference between {arm} and {reference} is shown: {shown}."

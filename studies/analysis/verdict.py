@@ -25,9 +25,9 @@ def verdict(
     confirmed = [contrast for contrast in contrasts if contrast.stage == "confirm"]
     screened = [contrast for contrast in contrasts if contrast.stage == "report"]
     said = [*_unfinished(material)]
-    said += [summary.sentence for summary in tasks]
+    over_tasks = [summary.sentence for summary in tasks]
     if confirmed:
-        said += paragraphs(confirmed)
+        said += [*over_tasks, *paragraphs(confirmed)]
         seeds = counted(len(material.study.replicates), "seed")
         said.append(
             f"The claims are those of the confirmation alone. What screened the arms ({seeds}) is shown in the table "
@@ -35,7 +35,7 @@ def verdict(
         )
         said += [f"Screening: {text}" for text in paragraphs(screened)]
     else:
-        said += [*_not_confirmed(material), *paragraphs(screened)]
+        said += [*_not_confirmed(material), *over_tasks, *paragraphs(screened)]
     said += [found.sentence for found in (*curves, *matrices)]
     if noise is not None:
         said.append(noise.sentence)
@@ -103,14 +103,18 @@ def _not_confirmed(material: Material) -> list[str]:
     """Of a study that confirms, and has not."""
     if material.study.confirm is None:
         return []
-    if _done(material) and not material.unfinished:
-        return ["No arm was ahead of its reference in the screening, so nothing was confirmed on fresh seeds."]
+    if _over(material):
+        return [
+            "No arm was ahead of its reference in the screening, so nothing was confirmed on fresh seeds. What follows "
+            "is the screening, which claims nothing:"
+        ]
     return ["The confirmation on fresh seeds has not run yet. What follows is the screening, which claims nothing yet:"]
 
 
-def _done(material: Material) -> bool:
-    """Whether every reported cell has a result."""
-    return _reported(material) >= material.planned * len(material.arms)
+def _over(material: Material) -> bool:
+    """Whether nothing that decides about the confirmation is still to come; what has failed does not come."""
+    ahead = any(each.stage in ("tune", "report") and each.state != "failed" for each in material.unfinished)
+    return not ahead and (_reported(material) > 0 or bool(material.unfinished))
 
 
 def _reported(material: Material) -> int:

@@ -57,7 +57,8 @@ def stratified_sign_flip(differences: np.ndarray) -> float:
 
     The statistic is the sum of differences, each task's divided by its root mean square, which no flip changes, so
     that the test stays exact and no task rules by its scale. Its smallest p is 2^(1 - n M). Differences of one seed on
-    several tasks have to be independent of each other.
+    several tasks have to be independent of each other: where they correlate by 0.2 to 0.5 it errs in 12 to 23 % of null
+    studies at 5 %, so that a study over tasks asks the t test of the seeds' means as well.
 
     Args:
         differences: [n, M]

@@ -82,8 +82,9 @@ def test_a_sentence_never_contradicts_its_numbers() -> None:
         if word == "not powered":
             assert found.n <= 3 and sentence.startswith("Not powered: ")
         if "would have been found" in sentence:
-            least = float(re.search(r"A difference of ([\d.,e+-]+) would", sentence)[1].replace(",", ""))  # type: ignore[index]
-            assert least >= abs(value) * 0.99 and word == "undecided"
+            least = float(re.search(r"a difference of ([\d.,e+-]+) would", sentence)[1].replace(",", ""))  # type: ignore[index]
+            assert least >= abs(value) * 0.99 and word == "undecided" and "By the spread seen (an estimate" in sentence
+            assert found.correction.name != "max-T", "whose power that is not"
     assert set(seen) == {"better", "worse", "equivalent", "undecided", "not powered"} and min(seen.values()) > 50, seen
 
 
@@ -151,3 +152,21 @@ def test_intervals_as_text() -> None:
     assert interval(Estimate(0.25, None, None, 1)) == "0.25"
     assert interval(Estimate(1234.5, 1200.0, 1269.0, 5)) == "1,234 [1,200, 1,269]"
     assert listed(["a", "b", "c"]) == "a, b and c" and listed(["a"]) == "a" and listed([]) == ""
+
+
+@pytest.mark.parametrize(("rows", "word"), [(20, "undecided"), (298, "undecided"), (299, "equivalent")])
+def test_rows_that_do_not_differ_show_equivalence_only_where_they_are_many(rows: int, word: str) -> None:
+    """Of N rows without a difference up to 1 - 0.05^(1/N) of others may have one: 0.01 at 299 rows."""
+    found = compared(
+        np.zeros(5), np.random.default_rng(0), correction=Correction("Holm", "paired t", 1), margin=0.01,
+        p_equivalent=tost(np.zeros(5), 0.01), items=Estimate(0.0, None, None, rows),
+    )  # fmt: skip
+    said, sentence = conclude(found)
+    assert said == word and "exact one-sided sign flips, n = 5, p = 0.031" in sentence
+    assert ("so this is not shown for others" in sentence) == (word == "undecided")
+
+
+def test_differences_without_spread_name_the_test_that_they_had() -> None:
+    up = compared(np.full(6, 0.25), np.random.default_rng(0), correction=Correction("Holm", "paired t", 1), mode="max",
+                  p_adjusted=2.0**-5, items=None, margin=None, p_equivalent=None)  # fmt: skip
+    assert conclude(up) == ("better", "A is better than B by 0.25 in accuracy (exact sign flips, n = 6, p = 0.031).")

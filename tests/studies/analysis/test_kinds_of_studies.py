@@ -4,11 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from finelab.contracts.record import SplitResult
 from finelab.contracts.seeds import Seeds
 from finelab.studies.analysis.analyse import analyse
 from finelab.studies.analysis.caveats import expected_best_of_normal
+from finelab.studies.analysis.material import unfinished
 from finelab.studies.arm import Arm
 from finelab.studies.study import Confirm, Dimension, Factor, Level, MetricSpec, Tune
 
@@ -167,36 +169,13 @@ def test_noise_floor(tmp_path) -> None:
     expected = [float(np.mean(columns[i]["correct"])) for i in range(5)]
     assert sorted(found.others) == sorted(expected)
     assert found.others_sd == pytest.approx(np.std(expected, ddof=1))
+    reach = stats.t.ppf(0.975, 4) * 2**0.5 * np.std(expected, ddof=1)  # 5 runs
+    assert f"two more runs differ by up to about {reach:.3g} in 95 % of cases" in found.sentence
     assert "3 runs with the same seeds gave the same accuracy, and their rows agree bit for bit" in found.sentence
     again = made.cell("none", 0, "noise", repeat=3)
     finish(again, 1)
     changed = of(made).noise
     assert changed is not None and changed.identical is False and "standard deviation" in changed.sentence
-
-
-def test_several_tasks_are_put_on_their_own_scales(tmp_path) -> None:
-    tasks = Factor("data", tuple(Level(name, {}, "study.yaml:1") for name in ("t1", "t2", "t3")))
-    study = a_study(tmp_path, ["none", "a", "b"], 5, tasks="data")
-    study = dataclasses.replace(study, factors=(*study.factors, tasks))
-    made = MadeUp(study, arms_of(["none", "a", "b"]))
-    rng = np.random.default_rng(3)
-    for scale, task in ((0.01, "t1"), (0.1, "t2"), (1.0, "t3")):
-        for replicate in range(5):
-            luck = rng.normal()
-            for arm, gain in (("none", 0.0), ("a", 2.0), ("b", 0.0)):
-                value = scale * (1 + gain + luck + 0.5 * rng.normal())
-                made.finish(made.cell(arm, replicate, task=task), {"accuracy": value})
-    found = of(made)
-    a, b = found.tasks
-    assert a.iqm.low is not None and a.iqm.low > 0 and a.p == pytest.approx(2**-14)
-    assert a.p_adjusted == pytest.approx(2**-13) and list(a.by_task) == ["t1", "t2", "t3"]
-    assert a.sentence.startswith("Over 3 tasks a is better than none") and "better on 3 of 3 tasks" in a.sentence
-    assert "no difference between b and none is shown" in b.sentence
-    assert len(found.contrasts) == 6 and {contrast.task for contrast in found.contrasts} == {"t1", "t2", "t3"}
-    assert all(len(contrast.pairs) == 5 for contrast in found.contrasts)
-    assert [row.name for row in found.arms if row.bold] == ["a"]
-    assert found.arms[0].planned == 15 and found.arms[0].scores["test/accuracy"].n == 5
-    assert found.contrasts[0].sentence.startswith("On t1: ")
 
 
 def test_transfer(tmp_path) -> None:
@@ -268,3 +247,29 @@ def test_a_placebo_is_compared_and_silences_the_caveat(tmp_path) -> None:
     assert placebo.sentence.startswith("Against its placebo: rdrop is worse than rdrop placebo")
     assert "over 3" in found.correction and not any("placebo" in text for text in found.caveats)
     assert [row.placebo for row in found.arms] == [False, False, True]
+
+
+def test_after_a_failure_the_screening_is_over_all_the_same(tmp_path) -> None:
+    fresh = (Seeds(1001, 1001, 1001), Seeds(1002, 1002, 1002))
+    made = MadeUp(a_study(tmp_path, ["none", "a"], 5, confirm=Confirm(1, fresh)), arms_of(["none", "a"]))
+    for replicate in range(5):
+        made.finish(made.cell("none", replicate), {"accuracy": 0.5 + 0.01 * replicate})
+        cell = made.cell("a", replicate)
+        if replicate:
+            made.finish(cell, {"accuracy": 0.4 + 0.011 * replicate})
+        else:
+            made.fail(cell)
+    said = " ".join(of(made).verdict)
+    assert "so nothing was confirmed on fresh seeds" in said and "has not run yet" not in said
+    made.unfinished.append(unfinished(made.cell("a", 0, seeds=Seeds(77, 77, 77)), "running"))
+    assert "has not run yet" in " ".join(of(made).verdict)
+
+
+def test_a_trial_that_diverged_is_no_seed_that_a_mean_misses(tmp_path) -> None:
+    made = tuned(tmp_path)
+    made.fail(made.cell("none", 0, "noise", repeat=1), "memory", "out of memory")
+    said = of(made).caveats
+    assert not any(text.startswith(("Diverged", "Failed")) for text in said)
+    assert any(text.startswith("Trials of the search that failed: none (1 cell: nonfinite). Each counts as the worst")
+               for text in said)  # fmt: skip
+    assert "Reruns for the noise floor that failed: none (1 cell: memory)." in said
