@@ -64,13 +64,27 @@ def planned_steps(plan: Plan, arm: str, task: str | None) -> int:
 def _require_equal(plan: Plan, task: str | None) -> None:
     steps = {arm.name: known_steps(plan.resolved(arm.name, task)) for arm in plan.arms}
     known = {arm: number for arm, number in steps.items() if number is not None}
-    if len(set(known.values())) > 1:
-        told = ", ".join(f"{arm}: {number}" for arm, number in known.items())
+    unequal, of = (known, "") if len(set(known.values())) > 1 else (_unequal_epochs(plan, task, steps), " epochs")
+    if unequal:
+        told = ", ".join(f"{arm}: {number}{of}" for arm, number in unequal.items())
         raise UserError(
             f"{plan.study.file}: match: steps wants equal optimizer steps, and the arms take {told}. Set "
             "trainer.max_steps (and trainer.max_epochs: -1) in overrides, match by tokens, flops or time, or write "
             "match: none where different steps are what is asked, as in a learning curve over the size of the data."
         )
+
+
+def _unequal_epochs(plan: Plan, task: str | None, steps: Mapping[str, int | None]) -> dict[str, int]:
+    """Arms whose steps were not measured and cannot be equal: they differ in their epochs and in nothing else of the
+    data and the trainer."""
+    alike: dict[str, dict[str, int]] = {}
+    for arm in (arm for arm, number in steps.items() if number is None):
+        config = plan.resolved(arm, task).config
+        trainer = dict(config["trainer"])
+        epochs, endless = trainer.pop("max_epochs", None), trainer.get("max_steps", -1) == -1
+        if endless and isinstance(epochs, int) and epochs > 0 and trainer.get("max_time") is None:
+            alike.setdefault(repr((config.get("data"), trainer)), {})[arm] = epochs
+    return next((found for found in alike.values() if len(set(found.values())) > 1), {})
 
 
 def _per_step(plan: Plan, arm: str, measured: Measured | None) -> float:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from finelab.contracts.errors import UserError
 from finelab.contracts.seeds import Seeds
+from finelab.studies.analysis.contrasts import declared
 from finelab.studies.cell import Cell
+from finelab.studies.matching import matched_steps
 from finelab.studies.plan import Plan
 from finelab.studies.resolution import Resolution, Resolved
 from finelab.studies.size import stage_sizes
@@ -202,3 +205,19 @@ def test_no_task_rules_the_confirmation_by_its_scale():
 
     found = differences(plan, cells, {cell.id: scored(cell) for cell in cells})
     assert sum(found["good"][0]) > sum(found["bad"][1]) > 0 and sum(map(sum, found["dear"])) == 0
+
+
+def test_epochs_that_differ_are_unequal_steps_also_where_nothing_is_measured():
+    plan = a_plan()
+    for arm in plan.arms:
+        plan.resolved(arm.name, None).config["trainer"] = {"max_steps": -1, "max_epochs": 2}
+    assert matched_steps(plan) == {}
+    plan.resolved("dear", None).config["trainer"] = {"max_steps": -1, "max_epochs": 3}
+    with pytest.raises(UserError, match="good: 2 epochs, bad: 2 epochs, dear: 3 epochs"):
+        matched_steps(plan)
+    plan.resolved("dear", None).config["data"] = {"batch_size": 12}
+    assert matched_steps(plan) == {}, "only the data would tell"
+
+
+def test_the_family_of_a_plan_counts_tasks_and_placebos():
+    assert len(declared(a_plan().arms, ("a", "b"))) == 2 * (4 + 1)
