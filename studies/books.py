@@ -12,7 +12,7 @@ from .cell_folder import truth_of
 from .entry import Entry
 from .event_log import Event, EventLog, event
 from .history import DONE, LOST, History
-from .ledger import Ledger
+from .ledger import Journal, Ledger
 from .results import CELLS, cell_folders
 
 EVENTS_FILE = "events.jsonl"
@@ -24,9 +24,10 @@ class Books:
     Args:
         folder: of the study; it need not exist where nothing is written.
         writes: False for a look that changes nothing.
+        journal: of the ledger.
     """
 
-    def __init__(self, folder: Path, writes: bool = True) -> None:
+    def __init__(self, folder: Path, writes: bool = True, journal: Journal = "WAL") -> None:
         self.folder = folder
         self.log = EventLog(folder / EVENTS_FILE)
         self.histories: dict[str, History] = {}
@@ -37,7 +38,7 @@ class Books:
         """Cells that some other process works on."""
         self.entries: dict[str, Entry] = {}
         self._places = cell_folders(folder)
-        self._ledger = Ledger(folder) if writes else None
+        self._ledger = Ledger(folder, journal) if writes else None
         for happened in self.log.read():
             if isinstance(identity := happened.get("cell"), str):
                 self.history(identity).add(happened)
@@ -92,10 +93,11 @@ class Books:
 
     def _look_at_the_disk(self, writes: bool) -> None:
         """Done is what a valid record says, and nothing else."""
-        for place in self._places.values():
+        for identity, place in self._places.items():
             with suppress(UserError):  # a damaged cell.json: the cell is written again when it is due
                 cell = read_cell(place)
-                self.cells[cell.id] = cell
+                if cell.id == identity:  # or else somebody has renamed or copied the folder: it is nobody's
+                    self.cells[identity] = cell
         found = [event(LOST, cell=identity, message="Its folder was removed.") for identity in self._gone()]
         for cell in self.cells.values():
             truth, last = truth_of(self._places[cell.id], cell), self.history(cell.id).last

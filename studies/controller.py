@@ -4,6 +4,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from ..contracts.record import Record
@@ -17,6 +18,7 @@ from .failure import SUSPENDED
 from .full_disk import is_full
 from .history import AGAIN, DONE, FAILED, RUNNING, START
 from .judging import end_of, state_in, what_follows
+from .ledger import journal_for
 from .observer import Observer
 from .outcome import Outcome
 from .pace import Pace
@@ -84,7 +86,7 @@ class Controller:
         self.study.folder.mkdir(parents=True, exist_ok=True)
         with study_lock(self.study.folder), self._signals:
             try:
-                self._books = Books(self.study.folder)
+                self._books = Books(self.study.folder, journal=journal_for(self.study.engine.name))
                 try:
                     return self._work()
                 finally:
@@ -177,9 +179,19 @@ class Controller:
             started.append(event(START, cell=cell.id, **facts))
         self._write(started)  # before it happens: an attempt is never forgotten
         for cell, folder in chosen:
-            handle = self.engine.submit(Job(folder, cell.folder_name, self.study.trusted))
-            self._running.append(Attempt(cell, folder, handle))
+            self._submit(cell, folder)
         return bool(chosen)
+
+    def _submit(self, cell: Cell, folder: Path) -> None:
+        try:
+            handle = self.engine.submit(Job(folder, cell.folder_name, self.study.trusted))
+        except OSError as error:  # too many processes or open files: it may pass, and others run
+            if is_full(error):
+                raise
+            lost = JobState("lost", reason=f"Its process could not be started: {error}.")
+            self._write([self._judged(cell, lost, 0.0, Attempt(cell, folder, None))])
+        else:
+            self._running.append(Attempt(cell, folder, handle))
 
     # ---- what has happened
 

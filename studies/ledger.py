@@ -9,10 +9,14 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Literal
 
 from .entry import Entry
 
 LEDGER_FILE = "ledger.db"
+Journal = Literal["WAL", "DELETE"]
+"""With WAL readers never wait, but its index is shared memory, which a file system of several hosts has not
+(https://sqlite.org/wal.html, section 1)."""
 COLUMNS = [item.name for item in fields(Entry)]
 SCHEMA = f"CREATE TABLE cells ({', '.join(COLUMNS)}, PRIMARY KEY (id))"
 PUT = f"INSERT OR REPLACE INTO cells VALUES ({', '.join('?' * len(COLUMNS))})"
@@ -23,16 +27,17 @@ class Ledger:
 
     Args:
         folder: of the study; it exists.
+        journal: how SQLite keeps a transaction whole.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, journal: Journal = "WAL") -> None:
         self.path = folder / LEDGER_FILE
         self.put_aside = not self._is_whole()
         """Whether a damaged one was found and renamed."""
         if self.put_aside:
             self._put_aside()
         self._connection = sqlite3.connect(self.path, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute(f"PRAGMA journal_mode={journal}")
         self._connection.execute("PRAGMA synchronous=FULL")
 
     def replace(self, entries: Iterable[Entry]) -> None:
@@ -71,6 +76,13 @@ class Ledger:
         self.path.rename(self.path.with_name(f"{LEDGER_FILE}.damaged-{stamp}"))
         for end in ("-wal", "-shm"):
             self.path.with_name(LEDGER_FILE + end).unlink(missing_ok=True)
+
+
+def journal_for(engine: str) -> Journal:
+    """Args:
+    engine: name of the one that runs the study; but for ``local`` they need a file system that hosts share.
+    """
+    return "WAL" if engine == "local" else "DELETE"
 
 
 class _Transaction:

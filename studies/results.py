@@ -1,6 +1,5 @@
 """What a study's cells have left behind. Only a valid record of this very content counts."""
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,9 +77,3 @@ def finished_record(cell: Cell, directory: Path) -> Record | None:
         return record
     written = as_written(directory.parent, cell)
     return record if written is not None and record.config_digest == written.config_digest else None
-
-
-def cells_in(folder: Path) -> list[Cell]:
-    """Every cell that has a folder, whether or not the study still plans it."""
-    paths = sorted((folder / CELLS).glob("*/cell.json"))
-    return [Cell.of(json.loads(path.read_text(encoding="utf-8"))) for path in paths]

@@ -9,16 +9,18 @@ from .books import Books
 from .entry import Entry
 from .event_log import event
 from .history import RETRY
+from .ledger import Journal
 from .study_lock import study_lock
 
 
-def retry(folder: Path, cells: Sequence[str] = ()) -> list[Entry]:
+def retry(folder: Path, cells: Sequence[str] = (), journal: Journal = "WAL") -> list[Entry]:
     """Let the next controller try them again, with all retries before them. What a failed run has left is used where
     it can go on; after a mistake in code or data, and after a loss that was no number, it is begun anew.
 
     Args:
         folder: of the study.
         cells: ids, or the beginning of one that is no other's; by default all that have failed.
+        journal: of the ledger.
 
     Returns:
         Their rows.
@@ -29,7 +31,7 @@ def retry(folder: Path, cells: Sequence[str] = ()) -> list[Entry]:
     if not folder.is_dir():
         raise UserError(f"{folder} does not exist, so that nothing of this study has been run; finelab study run does.")
     with study_lock(folder):
-        books = Books(folder)
+        books = Books(folder, journal=journal)
         try:
             failed = {name: entry for name, entry in books.entries.items() if entry.state == "failed"}
             chosen = [_found(name, books.entries, failed) for name in cells] if cells else list(failed)

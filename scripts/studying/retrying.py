@@ -1,5 +1,6 @@
 """``finelab study retry``: failed cells once more."""
 
+from ...studies.ledger import journal_for
 from ...studies.retry import retry as allow
 from .found import find_study
 from .labels import label
@@ -17,7 +18,7 @@ def retry(words: Words) -> int:
         UserError: a cell is not known or has not failed, another controller runs the study, or it cannot be run.
     """
     study = find_study(words)
-    chosen = allow(study.folder, words.cells)
+    chosen = allow(study.folder, words.cells, journal_for(study.engine.name))
     if not chosen:
         say(f"No cell of {study.name} has failed.")
     for entry in chosen:

@@ -1,6 +1,7 @@
 """Running a study, with children that stand in for runs."""
 
 import dataclasses
+import errno
 import os
 import shutil
 import signal
@@ -22,6 +23,8 @@ from finelab.contracts.run_lock import RunLock
 from finelab.studies.cell import Cell
 from finelab.studies.cell_file import read_cell
 from finelab.studies.cell_folder import truth_of, write_cell
+from finelab.studies.engines.local import Local
+from finelab.studies.engines.process_launcher import ProcessLauncher
 from finelab.studies.entries import entries_of
 from finelab.studies.event_log import EventLog, event
 from finelab.studies.ledger import LEDGER_FILE, read_ledger
@@ -29,7 +32,7 @@ from finelab.studies.results import read_results
 from finelab.studies.retry import retry
 
 from .made_up import a_record
-from .running import Due, Running, a_cell
+from .running import Due, Running, a_cell, stand_in
 
 
 def test_everything_is_run_once_and_never_again(tmp_path):
@@ -87,6 +90,45 @@ def test_a_run_that_goes_on_keeps_its_configuration(status, kept, tmp_path):
     (folder / "run" / "record.json").unlink()
     study.cells = [after]
     assert study.run().complete and len(read_results(study.folder, [after])) == 1
+
+
+def test_a_folder_that_was_renamed_is_nobodys(tmp_path):
+    cells = [a_cell(1), a_cell(2)]
+    study = Running(tmp_path, cells)
+    study.run()
+    folder = study.place(cells[0])
+    folder.rename(folder.with_name(f"{folder.name}.bak"))
+    assert {entry.id: entry.state for entry in entries_of(study.folder)} == {cells[1].id: "done"}
+    assert len(read_results(study.folder, cells)) == 1
+    outcome = study.run()
+    assert (outcome.complete, outcome.ran) == (True, 1)
+    assert len(read_results(study.folder, cells)) == 2
+
+
+class Refusing(Local):
+    """An engine whose system has no process left for it, so many times from the second cell on."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(slots=2, gpus=0, launcher=ProcessLauncher(stand_in))
+        self.asked, self.times = 0, times
+
+    def submit(self, job):
+        self.asked += 1
+        if 1 < self.asked <= self.times + 1:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return super().submit(job)
+
+
+@pytest.mark.parametrize(("times", "failed"), [(1, 0), (3, 1)])
+def test_a_process_that_cannot_be_started_stops_no_other(times, failed, tmp_path):
+    cells = [a_cell(1, seconds=0.5), a_cell(2)]
+    study = Running(tmp_path, cells, retries=2)
+    outcome = study.run(engine=Refusing(times))
+    assert (outcome.complete, outcome.ran, len(outcome.failed)) == (not failed, 2 - failed, failed)
+    assert study.count("start") == {cells[0].id: 1, cells[1].id: 3 if failed else 2}
+    assert all(
+        entry.reason == "infrastructure" and "temporarily unavailable" in entry.message for entry in outcome.failed
+    )
 
 
 def test_what_follows_from_results_is_run_after_them(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from finelab.studies.entry import Entry
 from finelab.studies.history import History
-from finelab.studies.ledger import LEDGER_FILE, Ledger, integrity, read_ledger
+from finelab.studies.ledger import LEDGER_FILE, Ledger, integrity, journal_for, read_ledger
 
 from .running import a_cell
 
@@ -30,6 +30,16 @@ def test_rows_come_back_as_they_were(tmp_path):
     assert integrity(connection) == "ok"
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_hosts_that_share_a_file_system_share_no_memory(engine, tmp_path):
+    Ledger(tmp_path).close()  # of a study that was first run here
+    ledger = Ledger(tmp_path, journal_for(engine))
+    ledger.replace([entry(1)])
+    assert read_ledger(tmp_path) == [entry(1)], "while it is open for writing"
+    assert [path.name for path in tmp_path.iterdir()] == [LEDGER_FILE]
+    ledger.close()
 
 
 def test_what_fails_halfway_has_not_happened(tmp_path):

@@ -3,7 +3,7 @@
 import dataclasses
 
 from finelab.contracts.record import write_record
-from finelab.studies.results import cells_in, read_results
+from finelab.studies.results import read_results
 
 from .made_up import a_record, planted
 
@@ -26,8 +26,6 @@ def test_only_valid_finished_records_of_this_content_count(tmp_path) -> None:
     assert len(made.results) == 1
 
 
-def test_cells_of_a_folder(tmp_path) -> None:
+def test_there_are_none_in_no_folder(tmp_path) -> None:
     made = planted(tmp_path, {"none": 0.0, "rdrop": 0.3}, replicates=2, rows=4)
-    assert {cell.id for cell in cells_in(made.study.folder)} == {cell.id for cell in made.cells}
-    assert sorted(cells_in(made.study.folder), key=lambda c: c.id) == sorted(made.cells, key=lambda c: c.id)
     assert read_results(tmp_path / "nothing", made.cells) == []
