@@ -70,6 +70,7 @@ def analyse(
     confirmed, of_confirmed = contrasts_of(material, "confirm", rows)
     contrasts = screened + confirmed
     searched = searches(material)
+    fresh = arm_rows(material, scores, "confirm") if confirmed else []
     tasks = task_summaries(material, "confirm" if confirmed else "report")
     noise = noise_floor(material, rows)
     drawn, transferred = curves(material), matrices(material)
@@ -97,6 +98,9 @@ def analyse(
         command=command(study),
         complete=not unfinished and all(row.done == row.planned for row in arms),
         margin=study.margin,
+        data_sets=[str(task) for task in material.tasks] if len(material.tasks) > 1 else [],
+        confirms=study.confirm is not None,
+        confirmed=fresh,
     )
 
 

@@ -83,12 +83,7 @@ def contrasts_of(
 
 def family(material: Material, stage: Stage) -> list[Question]:
     """What was declared before anything ran; of the confirmation, the arms that were picked for it."""
-    arms: Sequence[Arm] = material.arms
-    if stage != "report":
-        picked = {result.cell.arm for result in material.results if result.cell.stage == stage}
-        picked |= {cell.arm for cell in material.unfinished if cell.stage == stage}
-        arms = [arm for arm in arms if arm.name in picked]
-    return declared(arms, material.tasks)
+    return declared(arms_at(material, stage), material.tasks)
 
 
 def declared(arms: Sequence[Arm], tasks: Sequence[str | None]) -> list[Question]:
@@ -101,6 +96,15 @@ def declared(arms: Sequence[Arm], tasks: Sequence[str | None]) -> list[Question]
             if other is not None and other in names:
                 found += [Question(arm, other, kind, task) for task in tasks]
     return found
+
+
+def arms_at(material: Material, stage: Stage) -> Sequence[Arm]:
+    """All of them; of the confirmation, those that were picked for it and their references."""
+    if stage == "report":
+        return material.arms
+    picked = {result.cell.arm for result in material.results if result.cell.stage == stage}
+    picked |= {cell.arm for cell in material.unfinished if cell.stage == stage}
+    return [arm for arm in material.arms if arm.name in picked]
 
 
 def correct(answers: Sequence[Answer]) -> tuple[Correction, list[float | None]]:

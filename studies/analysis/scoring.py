@@ -6,6 +6,7 @@ from ...contracts.metrics import ARROWS, TITLES
 from ..results import CellResult
 from ..scores import SPLITS, MissingScore, mode_of, score
 from ..study import Study
+from ..variants import tasks_of
 from .analysis import Score
 
 ALWAYS = (
@@ -15,6 +16,8 @@ ALWAYS = (
     "forgetting/general/difference/nll",
 )
 """Shown beside the primary metric whether or not the study names them, where some cell has them."""
+ABSOLUTE = ("cost/", "parameters/")
+"""Heads of scores whose mean over several data sets means something."""
 OWN_TITLES = {
     "parameters/trainable": "trained parameters",
     "parameters/total": "parameters",
@@ -33,12 +36,14 @@ OWN_TITLES = {
 def scores_of(study: Study, results: Sequence[CellResult]) -> list[Score]:
     """The primary one first."""
     primary = study.metric.key
-    found = [Score(primary, title(primary, study.metric.mode, study.metric.split), study.metric.mode, True)]
+    several = len(tasks_of(study)) > 1
+    found = [Score(primary, title(primary, study.metric.mode, study.metric.split), study.metric.mode, True, several)]
     extra = [key for key in ALWAYS if any(_has(result, key) for result in results)]
     for key in dict.fromkeys((*study.secondary, *extra)):
         if key != primary:
             mode = mode_of(key)
-            found.append(Score(key, title(key, mode, study.metric.split), mode, False))
+            scaled = several and not key.startswith(ABSOLUTE)
+            found.append(Score(key, title(key, mode, study.metric.split), mode, False, scaled))
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..analysis.analysis import Analysis
 from ..cell import slug
-from .results_csv import by_cell
+from .results_csv import by_cell, setting_of
 
 EVENTS = "events.out.tfevents.0.study"
 
@@ -22,8 +22,10 @@ def write_hparams(analysis: Analysis, folder: Path) -> None:
     from tensorboard.plugins.hparams import summary_v2 as hp
 
     keys = [score.key for score in analysis.scores]
-    cells = [(arm, cell, own) for arm in analysis.arms for cell, own in by_cell(arm, keys).items()]
-    sessions = {cell: {**arm.levels, "seed": own["replicate"], **_task(own), **_flat(arm.setting)}
+    cells = [
+        (arm, cell, own) for arm in (*analysis.arms, *analysis.confirmed) for cell, own in by_cell(arm, keys).items()
+    ]
+    sessions = {cell: {**arm.levels, "seed": own["replicate"], **_task(own), **_flat(setting_of(arm, own["task"]))}
                 for arm, cell, own in cells}  # fmt: skip
     numbers = numeric(list(sessions.values()))
     domains: dict[str, dict[Any, None]] = {}

@@ -3,13 +3,26 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..analysis.analysis import Analysis, ArmRow, Contrast
+from ..analysis.analysis import Analysis, ArmRow, Conclusion, Estimate, Score
 from .cleaned import one_line
-from .numbers import MISSING, decimals, interval, probability, shown
+from .numbers import MISSING, decimals, interval, probability, shown, spread
 
 NAMED_FACTORS = 2
 """Most varied factors whose levels are read in an arm's name; above, each has a column."""
 DAGGER = "†"
+STAGES = {"report": "screening", "confirm": "fresh seeds"}
+SCALED = (
+    "(sd): each seed's mean over the data sets, in standard deviations of a data set's scores around their mean, since "
+    "they have no common scale."
+)
+SCREENED = (
+    "Screening: what arms were picked by; it claims nothing, and bears neither p nor bold. Claims are of fresh seeds "
+    "alone."
+)
+OVER_TASKS = (
+    "Differences are interquartile means over seeds × data sets of the paired differences, each in standard deviations "
+    "of its data set's scores, with 95 % bootstrap intervals; p: stratified sign flips"
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +38,23 @@ class Column:
     title: str
     text: bool = False
     printed: bool = True
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a row says of an arm and its reference.
+
+    Args:
+        reference: name.
+        difference: None where there is none.
+        p: adjusted.
+        conclusion: in one word.
+    """
+
+    reference: str
+    difference: Estimate | None
+    p: float | None
+    conclusion: Conclusion
 
 
 @dataclass(frozen=True)
@@ -64,29 +94,77 @@ class MainTable:
 
 
 def main_table(analysis: Analysis) -> MainTable:
-    """Mean with interval, n, difference with interval, adjusted p, what follows, then the other scores."""
-    heads = _heads(analysis)
-    found = {c.arm: c for c in analysis.contrasts if c.kind == "reference" and c.stage == "report"}
-    references = list(dict.fromkeys(c.reference for c in found.values()))
-    columns = [Column(title, text=True) for title, _ in heads]
-    columns += [Column("n"), Column(one_line(analysis.scores[0].title))]
+    """Mean with interval, n, difference with interval, adjusted p, what follows, then the other scores.
+
+    Of several data sets a column each, and the difference over all of them. Of a study that confirms, arms on fresh
+    seeds first; the others are the screening, of which nothing is claimed.
+    """
+    heads, primary = _heads(analysis), analysis.scores[0]
+    shown_arms = rows_shown(analysis)
+    found = _comparisons(analysis)
+    references = list(dict.fromkeys(each.reference for each in found.values()))
+    columns = [Column(name, text=True) for name, _ in heads]
+    columns += [Column("cells", text=True)] if analysis.confirms else []
+    columns += [Column("seeds × data sets" if analysis.data_sets else "n")]
+    columns += [Column(one_line(name)) for name in analysis.data_sets]
+    strong = len(columns)
+    columns += [Column(title(primary))]
     several = len(references) > 1
     columns += [Column("compared with", text=True, printed=False)] if several else []
     against = "difference" if several or not references else f"difference to {one_line(references[0])}"
-    columns += [Column(against), Column("adjusted p"), Column("conclusion", text=True, printed=False)]
+    columns += [Column(against + (" (sd)" if analysis.data_sets else "")), Column("adjusted p")]
+    columns += [Column("conclusion", text=True, printed=False)]
     tested = len(columns)
-    columns += [Column(one_line(score.title)) for score in analysis.scores[1:]]
-    digits = {s.key: decimals(a.scores[s.key] for a in analysis.arms if s.key in a.scores) for s in analysis.scores}
-    change = decimals(c.difference for c in found.values() if c.difference is not None)
+    columns += [Column(title(score)) for score in analysis.scores[1:]]
+    digits = {s.key: decimals(a.scores[s.key] for a in shown_arms if s.key in a.scores) for s in analysis.scores}
+    change = decimals(each.difference for each in found.values() if each.difference is not None)
     rows = []
-    for arm in analysis.arms:
+    for arm in shown_arms:
+        claims = not analysis.confirms or arm.stage == "confirm"
         own = [text(arm) for _, text in heads]
-        own += [_n(arm), shown(analysis.scores[0], arm, digits[analysis.scores[0].key])]
-        own += _compared(found.get(arm.name), arm, change, references)
+        own += [STAGES[arm.stage]] if analysis.confirms else []
+        own += [_n(arm, len(analysis.data_sets)), *_by_task(analysis, arm, shown_arms)]
+        own += [shown(primary, arm, digits[primary.key])]
+        compared = found.get((arm.name, arm.stage))
+        own += _compared(compared, arm, change, references, claims)
         own += [shown(score, arm, digits[score.key]) for score in analysis.scores[1:]]
-        look = found[arm.name].conclusion if arm.name in found else ""
-        rows.append(TableRow(own, arm.bold, look, len(heads) + 1))
-    return MainTable(columns, rows, _notes(analysis), tested, len(heads))
+        look = compared.conclusion if compared is not None and claims else ""
+        rows.append(TableRow(own, arm.bold and claims, look, strong))
+    return MainTable(columns, rows, _notes(analysis, shown_arms), tested, len(heads) + analysis.confirms)
+
+
+def rows_shown(analysis: Analysis) -> list[ArmRow]:
+    """Arms on fresh seeds where there are such, then those that have none."""
+    fresh = {arm.name for arm in analysis.confirmed}
+    return [*analysis.confirmed, *(arm for arm in analysis.arms if arm.name not in fresh)]
+
+
+def _comparisons(analysis: Analysis) -> dict[tuple[str, str], Compared]:
+    """Arm and stage -> what it is less its reference; of several data sets, over all of them."""
+    if analysis.data_sets:
+        return {
+            (t.arm, t.stage): Compared(t.reference, t.iqm if t.iqm.n else None, t.p_adjusted, t.conclusion)
+            for t in analysis.tasks
+        }
+    return {
+        (c.arm, c.stage): Compared(c.reference, c.difference, c.p_adjusted, c.conclusion)
+        for c in analysis.contrasts
+        if c.kind == "reference"
+    }
+
+
+def title(score: Score) -> str:
+    """In standard deviations, where the data sets have no common scale."""
+    return one_line(score.title) + (" (sd)" if score.standardized else "")
+
+
+def _by_task(analysis: Analysis, arm: ArmRow, among: Sequence[ArmRow]) -> list[str]:
+    """The primary score on each data set, on its own scale."""
+    key, cells = analysis.scores[0].key, []
+    for task in analysis.data_sets:
+        every = [found for each in among if (found := each.by_task.get(task, {}).get(key)) is not None]
+        cells.append(spread(arm.by_task.get(task, {}).get(key), decimals(every)))
+    return cells
 
 
 def untuned(analysis: Analysis) -> set[str]:
@@ -111,30 +189,40 @@ def _heads(analysis: Analysis) -> list[tuple[str, Callable[[ArmRow], str]]]:
     return [first, *((one_line(f), lambda arm, f=f: one_line(arm.levels.get(f, MISSING))) for f in varied[1:])]
 
 
-def _n(arm: ArmRow) -> str:
-    return str(arm.done) if arm.done == arm.planned else f"{arm.done} of {arm.planned}"
+def _n(arm: ArmRow, data_sets: int) -> str:
+    if arm.done != arm.planned:
+        return f"{arm.done} of {arm.planned}"
+    return f"{arm.done // data_sets} × {data_sets}" if data_sets else str(arm.done)
 
 
-def _compared(contrast: Contrast | None, arm: ArmRow, digits: int, references: Sequence[str]) -> list[str]:
+def _compared(found: Compared | None, arm: ArmRow, digits: int, references: Sequence[str], claims: bool) -> list[str]:
     several = len(references) > 1
-    if contrast is None:
-        word = "reference" if arm.name in references else ""
+    if found is None:
+        word = "reference" if arm.name in references and claims else "" if claims else STAGES["report"]
         return [MISSING] * (2 + several) + [word]
-    against = [one_line(contrast.reference)] if several else []
-    return [*against, interval(contrast.difference, digits), probability(contrast.p_adjusted), contrast.conclusion]
+    against = [one_line(found.reference)] if several else []
+    said = [probability(found.p), found.conclusion] if claims else [MISSING, STAGES["report"]]
+    return [*against, interval(found.difference, digits), *said]
 
 
-def _notes(analysis: Analysis) -> list[str]:
+def _notes(analysis: Analysis, arms: Sequence[ArmRow]) -> list[str]:
     """What the signs mean; the caption of a paper's table."""
-    counts = sorted({arm.done for arm in analysis.arms})
+    sets = max(1, len(analysis.data_sets))
+    counts = sorted({arm.done // sets for arm in arms})
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "no"
-    title = one_line(analysis.scores[0].title)
-    notes = [f"{title}: mean ± 95 % t interval over n = {seeds} seeds."]
+    over = f"{seeds} seeds on each of {sets} data sets" if analysis.data_sets else f"n = {seeds} seeds"
+    notes = [f"{one_line(analysis.scores[0].title)}: mean ± 95 % t interval over {over}."]
+    if analysis.data_sets:
+        notes.append(SCALED)
+    if analysis.confirms:
+        notes.append(SCREENED)
+    if analysis.data_sets and analysis.tasks:
+        many = f", Holm over {len(analysis.tasks)} arms" if len(analysis.tasks) > 1 else ""
+        notes.append(f"{OVER_TASKS}{many}.")
+    elif analysis.contrasts:
+        adjusted = f"; p: {one_line(analysis.correction)}." if analysis.correction else "."
+        notes.append(f"Differences are paired by seed, with 95 % t intervals{adjusted}")
     if analysis.contrasts:
-        notes.append(
-            "Differences are paired by seed, with 95 % t intervals; p of the paired t test"
-            + (f", adjusted by {one_line(analysis.correction)}." if analysis.correction else ".")
-        )
         notes.append("Bold: the best arm and every arm that is not significantly worse.")
     notes.append("Other columns are exploratory and bear no test.") if len(analysis.scores) > 1 else None
     notes.append(f"Matched: {one_line(analysis.match)}.") if analysis.match else None
@@ -142,7 +230,7 @@ def _notes(analysis: Analysis) -> list[str]:
         notes.append(f"{DAGGER} not tuned.")
     elif not analysis.searches:
         notes.append("No arm was tuned.")
-    if _holes(analysis.arms):
+    if _holes(arms):
         notes.append(f"{MISSING} missing; n of m: cells that are done of those planned.")
     return notes
 

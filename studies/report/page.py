@@ -7,7 +7,7 @@ from ..analysis.analysis import Analysis, Sample
 from .cleaned import one_line
 from .drawing import INKS
 from .figures import Figures
-from .forest import heading
+from .forest import heading, label
 from .main_table import MainTable
 from .statistics import statistics
 from .svg import FONT, INSIDE, as_svg, colours
@@ -33,7 +33,8 @@ def as_page(analysis: Analysis, table: MainTable, figures: Figures) -> str:
 
     text = Path(__file__).with_name("page.jinja").read_text(encoding="utf-8")
     room = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    room.filters |= {"line": line, "cut": cut, "heading": heading, "setting": setting_text}
+    room.filters |= {"line": line, "cut": cut, "label": label, "setting": setting_text}
+    room.filters["heading"] = lambda contrast: heading(contrast, analysis)
     room.filters["svg"] = lambda drawing: Markup(as_svg(drawing))
     samples = analysis.samples[:MOST_SAMPLES]
     content: dict[str, Any] = {
@@ -58,7 +59,9 @@ def cut(text: str, longest: int = LONGEST) -> str:
 
 
 def _counts(analysis: Analysis) -> str:
-    planned, done = (sum(getattr(arm, name) for arm in analysis.arms) for name in ("planned", "done"))
+    planned, done = (
+        sum(getattr(arm, name) for arm in (*analysis.arms, *analysis.confirmed)) for name in ("planned", "done")
+    )
     cells = f"{done} cells" if done == planned else f"{done} of {planned} cells done"
     match = f"; {one_line(analysis.match)}" if analysis.match else ""
     return cut(f"{len(analysis.arms)} arms, {cells}; {one_line(analysis.scores[0].title)}{match}", 400)

@@ -10,6 +10,7 @@ from .axis import Scale, grid_across, grid_down, scale_of
 from .cleaned import one_line
 from .drawing import Drawing, Mark, extent
 from .intervals import WIDTH
+from .main_table import rows_shown, title
 from .numbers import amount, decimals, spread
 
 COSTS = ("forgetting/", "cost/", "parameters/")
@@ -43,7 +44,7 @@ def pareto(analysis: Analysis) -> Drawing | None:
         f"{one_line(score.title)}: not beaten are {', '.join(one_line(c.arm.name) for c in found if c.frontier)}."
         for score, found in panels
     )
-    drawing = Drawing("pareto", f"{one_line(primary.title)} against its price", said, WIDTH, rows * HEIGHT)
+    drawing = Drawing("pareto", f"{title(primary)} against its price", said, WIDTH, rows * HEIGHT)
     for index, (score, found) in enumerate(panels):
         left, top = (index % COLUMNS) * WIDTH / COLUMNS, (index // COLUMNS) * HEIGHT
         _panel(drawing, (left, top), (primary, score), found)
@@ -53,9 +54,9 @@ def pareto(analysis: Analysis) -> Drawing | None:
 def choices(analysis: Analysis, cost: Score) -> list[Choice]:
     """Arms that have both numbers, with whether any other arm is at least as good in both and better in one."""
     primary = analysis.scores[0]
-    digits = decimals(arm.scores[primary.key] for arm in analysis.arms if primary.key in arm.scores)
+    digits = decimals(arm.scores[primary.key] for arm in rows_shown(analysis) if primary.key in arm.scores)
     found = []
-    for arm in analysis.arms:
+    for arm in rows_shown(analysis):
         price, score = arm.scores.get(cost.key), arm.scores.get(primary.key)
         if price and score and math.isfinite(price.value) and math.isfinite(score.value):
             says = f"{one_line(arm.name)}: {spread(score, digits)}; {amount(cost.key, price.value)}"
@@ -72,10 +73,10 @@ def _panel(drawing: Drawing, corner: tuple[float, float], scores: tuple[Score, S
     costs = [c.cost for c in found]
     log = min(costs) > 0 and max(costs) / min(costs) > WIDE
     x, y = scale_of(costs, left, right, log, air=0.08), scale_of((c.score for c in found), bottom, top, air=0.1)
-    drawing.text(corner[0] + 4, corner[1] + 12, one_line(primary.title), room=right - corner[0], ink="dim", size=11)
+    drawing.text(corner[0] + 4, corner[1] + 12, title(primary), room=right - corner[0], ink="dim", size=11)
     grid_down(drawing, x, top, bottom, count=4)
     grid_across(drawing, y, left, right)
-    drawing.text((left + right) / 2, bottom + 28, one_line(cost.title), room=right - left, anchor="middle")
+    drawing.text((left + right) / 2, bottom + 28, title(cost), room=right - left, anchor="middle")
     frontier = sorted((c for c in found if c.frontier), key=lambda c: c.cost)
     drawing.line(_stairs(frontier, x, y), "green", 1.4) if len(frontier) > 1 else None
     for choice in sorted(found, key=lambda c: c.frontier):

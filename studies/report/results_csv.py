@@ -13,7 +13,11 @@ def as_csv(analysis: Analysis) -> str:
 
     All text is in quotes, so that neither a comma nor a semicolon begins a cell, and none begins like a formula.
     """
-    rows = [row for arm in analysis.arms for row in _cells(arm, [score.key for score in analysis.scores])]
+    rows = [
+        row
+        for arm in (*analysis.arms, *analysis.confirmed)
+        for row in _cells(arm, [score.key for score in analysis.scores])
+    ]
     levels = {arm.name: arm.levels for arm in analysis.arms}
     for u in analysis.unfinished:
         own = {"cell": u.cell, "arm": u.arm, "replicate": u.replicate, "stage": u.stage, "state": u.state}
@@ -37,13 +41,18 @@ def by_cell(arm: ArmRow, keys: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def setting_of(arm: ArmRow, task: str | None) -> dict[str, Any]:
+    """What the search chose for a cell."""
+    return arm.setting if task is None else arm.settings.get(task, arm.setting)
+
+
 def _cells(arm: ArmRow, keys: list[str]) -> list[dict[str, Any]]:
     rows = []
     for cell, own in by_cell(arm, keys).items():
-        row: dict[str, Any] = {"cell": cell, "arm": arm.name, "replicate": own["replicate"], "stage": "report"}
+        row: dict[str, Any] = {"cell": cell, "arm": arm.name, "replicate": own["replicate"], "stage": arm.stage}
         row |= {"state": "finished"} | ({} if own["task"] is None else {"task": own["task"]})
         row |= {f"factor {name}": level for name, level in arm.levels.items()}
-        row |= {f"setting {key}": value for key, value in arm.setting.items()}
+        row |= {f"setting {key}": value for key, value in setting_of(arm, own["task"]).items()}
         rows.append(row | {key: own[key] for key in keys if key in own})
     return rows
 
