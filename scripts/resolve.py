@@ -22,9 +22,9 @@ from ..contracts.data import AuditedSource
 from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
 from ..contracts.parent_death import die_with_parent
-from ..contracts.uri import find_without_import
+from ..contracts.uri import Location, find_without_import
 from ..contracts.uri import resolve as locate
-from ..models.backbone import digest
+from ..models.backbone import Loading, digest, hub_file
 from ..studies.resolution import Measured, Resolved, Variant
 from ..studies.resolver import Request
 from . import allowlist
@@ -39,6 +39,9 @@ from .overlay import Overlay
 PACKAGES = ("finelab", "torch", "lightning", "transformers", "peft")
 ROOMS = ("contracts", "models", "data", "callbacks", "scripts")
 """Whose code decides what a run does; that of ``studies`` only looks at runs."""
+
+SMALL = (".json", ".txt", ".model", ".jinja")
+"""Endings of a base's configuration, tokenizer and chat template."""
 
 
 class ResolvingCLI(CheckCLI):
@@ -107,10 +110,14 @@ class ResolvingCLI(CheckCLI):
         return self._data[section]
 
     def _base_digest(self, config: dict[str, Any]) -> str:
-        """Once per base and way of loading it."""
+        """Once per base and way of loading it: its weights, and the files beside them that say how they are used."""
         section = repr((self.model.base, self.model.loading))
         if section not in self._bases:
-            self._bases[section] = digest(locate(self.model.base), self.model.loading)
+            location = locate(self.model.base)
+            content = hashlib.sha256(digest(location, self.model.loading).encode())
+            for file in small_files(location, self.model.loading):
+                content.update(f"{file.name}\n".encode() + file.read_bytes())
+            self._bases[section] = content.hexdigest()
         return self._bases[section]
 
 
@@ -137,6 +144,12 @@ def resolve_all(request: Request) -> dict[str, Any]:
 
 def resolve_one(cli: ResolvingCLI, overlay: Overlay, variant: Variant, measure: bool) -> Resolved:
     return cli.resolve(overlay.invocation(variant), overlay.content(variant), measure)
+
+
+def small_files(location: Location, loading: Loading) -> list[Path]:
+    """Configuration and tokenizer of a base, in order."""
+    folder = hub_file(location, loading).parent if location.kind == "hub" else Path(location.path)
+    return sorted(file for file in folder.iterdir() if file.suffix in SMALL and file.is_file())
 
 
 def code_digest(trusted: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ class Plan:
         resolution: their configurations.
         steps: name of a variant -> ``trainer.max_steps`` that makes its budget that of the baseline; a variant that is
             missing runs as it is configured.
+        parsed: ``value_key`` of a searched value -> how the parser reads it, where that is another value.
     """
 
     study: Study
@@ -48,6 +49,7 @@ class Plan:
     variants: tuple[Variant, ...]
     resolution: Resolution
     steps: dict[str, int] = field(default_factory=dict)
+    parsed: dict[str, Any] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str | None, ...]:
@@ -192,7 +194,7 @@ def cell_of(plan: Plan, place: Place, setting: Mapping[str, Any]) -> Cell:
 
 def _built(plan: Plan, place: Place, setting: Mapping[str, Any]) -> Cell:
     resolved = plan.resolved(place.arm, place.task)
-    config = overridden(resolved.config, {key: _like(resolved, key, value) for key, value in setting.items()})
+    config = overridden(resolved.config, {key: _as_parsed(plan, place, key, value) for key, value in setting.items()})
     steps = plan.steps.get(variant_name(place.arm, place.task))
     if steps is not None:
         config["trainer"] |= {"max_steps": steps, "max_epochs": -1}
@@ -214,10 +216,19 @@ def _built(plan: Plan, place: Place, setting: Mapping[str, Any]) -> Cell:
     )
 
 
-def _like(resolved: Resolved, key: str, value: Any) -> Any:
-    """As the parser would have read it: a whole number for a float is one."""
-    before = look_up(resolved.config, key)
-    return float(value) if isinstance(before, float) and isinstance(value, int) else value
+def _as_parsed(plan: Plan, place: Place, key: str, value: Any) -> Any:
+    """As the parser reads it: a whole number for a float is one."""
+    name = value_key(variant_name(place.arm, place.task), key, value)
+    if name in plan.parsed:
+        return plan.parsed[name]
+    before = look_up(plan.resolved(place.arm, place.task).config, key)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if isinstance(before, float) and whole else value
+
+
+def value_key(variant: str, key: str, value: Any) -> str:
+    """Of one value of a searched key, for ``Plan.parsed``."""
+    return json.dumps([variant, key, value], sort_keys=True)
 
 
 def reads_test(study: Study) -> bool:

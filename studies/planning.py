@@ -7,13 +7,16 @@ from pathlib import Path
 from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
 from .design import arms_of
-from .matching import matched_steps
+from .matching import PER_STEP, matched_steps
 from .measurements import Measurements, resolve_measured
 from .plan import Plan, defaults_of, without_harmless
 from .resolver import resolve
 from .study import Study
+from .trial_parsing import parsed_values
 from .trial_values import different_settings
 from .variants import tasks_of, variants_of
+
+LENGTHS = ("trainer.max_steps", "trainer.max_epochs", "trainer.min_steps", "trainer.min_epochs", "trainer.max_time")
 
 
 def plan_of(study: Study, measure: bool = False) -> Plan:
@@ -30,6 +33,7 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
     """
     arms = arms_of(study)
     require_within_limit(study, len(arms))
+    require_budgets_hold(study)
     variants = tuple(variants_of(study, arms))
     measure = measure or study.match in ("tokens", "flops", "time")
     known = Measurements(study.folder)
@@ -37,7 +41,7 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
     plan = Plan(replace(study, base=study.base.resolve()), arms, variants, resolution)
     require_different(plan)
     require_searchable(plan)
-    return replace(plan, steps=matched_steps(plan))
+    return replace(plan, steps=matched_steps(plan), parsed=parsed_values(plan))
 
 
 def require_within_limit(study: Study, arms: int) -> None:
@@ -59,6 +63,23 @@ def require_within_limit(study: Study, arms: int) -> None:
             f"{study.file}: the study has {sum(parts.values())} cells ({told}, of {arms} arms), and limits.cells is "
             f"{study.limits.cells}; raise it if that is meant, or take fewer levels, trials or replicates."
         )
+
+
+def require_budgets_hold(study: Study) -> None:
+    """Raises:
+    UserError: the search varies what the budget fixes: the length of training, or what a step costs.
+    """
+    for dimension in study.tune.space if study.tune else ():
+        key = ".".join(part for part in dimension.key.split(".") if part != "init_args")
+        is_length = study.match != "none" and key in LENGTHS
+        is_cost = study.match in PER_STEP and (key.startswith("data.") or key == "trainer.accumulate_grad_batches")
+        if is_length or is_cost:
+            what = "fixes the length of training" if is_length else "is counted for the arm's own steps"
+            raise UserError(
+                f"{study.file}: tune.space searches {dimension.key}, and match: {study.match} {what}, so that trials "
+                "would not have the budget that is promised; search another key, make it a factor, or write match: "
+                "none where trials may differ in what they spend."
+            )
 
 
 def require_different(plan: Plan) -> None:

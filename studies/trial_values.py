@@ -9,7 +9,13 @@ from .study import Dimension, Tune
 
 def listed(dimension: Dimension, default: Any) -> list[Any]:
     """The values that the study file lists, as they are or as multiples of the default; empty of a range."""
-    return [*dimension.values, *(default * factor for factor in dimension.times)]
+    return [*dimension.values, *(_multiple(default, factor) for factor in dimension.times)]
+
+
+def _multiple(default: Any, factor: float) -> Any:
+    """A whole number stays one where its multiple is whole."""
+    value = default * factor
+    return int(value) if isinstance(default, int) and float(value).is_integer() else value
 
 
 def is_whole(dimension: Dimension, default: Any) -> bool:

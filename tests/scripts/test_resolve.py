@@ -1,17 +1,21 @@
 """Every configuration of a study by one child: overrides put on, errors with their place, and what fit would write."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import yaml
 
+from finelab.contracts.errors import UserError
 from finelab.contracts.record import read_record
 from finelab.contracts.run_config import config_digest
 from finelab.contracts.seeds import Seeds
+from finelab.contracts.uri import resolve as locate
 from finelab.scripts import resolve as command
 from finelab.scripts.cli import main
 from finelab.scripts.resolve import resolve_all
+from finelab.studies import trial_parsing
 from finelab.studies.design import arms_of
 from finelab.studies.plan import Place, Plan, cell_of
 from finelab.studies.resolution import Resolution
@@ -113,9 +117,7 @@ def test_data_and_base_are_told_apart_by_content(study, texts, here, monkeypatch
     opened = []
     monkeypatch.setattr(command, "digest", lambda place, loading: opened.append(place.uri) or "weights")
     variants = answered(study(), ARMS_WITH_ALL_KEYS)["variants"].values()
-    assert len({variant["data"] for variant in variants}) == 1 and {variant["base"] for variant in variants} == {
-        "weights"
-    }
+    assert len({variant["data"] for variant in variants}) == 1 == len({variant["base"] for variant in variants})
     assert opened == ["tiny://bert"], "once for all variants"
     other = here / "others"
     other.mkdir()
@@ -123,6 +125,85 @@ def test_data_and_base_are_told_apart_by_content(study, texts, here, monkeypatch
         (other / file.name).write_text(file.read_text().replace("nice", "fine"))
     changed = answered(study("full: {", f"full: {{data.source: {other}, "), ["large + none", "full + none"])["variants"]
     assert changed["large + none"]["data"] != changed["full + none"]["data"]
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "merges.txt"])
+def test_a_base_is_another_one_with_another_tokenizer_or_configuration(study, here, name):
+    """Its weights alone would leave old cells in the place of new ones."""
+    folder = shutil.copytree(locate("tiny://bert").path, here / "base")
+    (folder / "merges.txt").touch()
+    read = study(
+        "{trainer.max_steps: 2}", f"{{trainer.max_steps: 2, model.base: {folder}, model.loading.weights: random}}"
+    )
+
+    def base() -> str:
+        answer = resolve_all(asked(read, ["full + none"])[0])
+        assert answer["errors"] == []
+        return answer["variants"]["full + none"]["base"]
+
+    before = base()
+    assert before == base()
+    with (folder / name).open("a") as file:
+        file.write("\n")
+    assert base() != before
+
+
+SEARCHED = "{model.optimizer.init_args.lr: {times: [3]}}"
+
+
+def plan_with(study, monkeypatch, space: str) -> Plan:
+    """The search ``space`` on a few arms, with the child's work done here."""
+
+    def here(study, variants, measure=()):
+        asked_for.append(len(variants))
+        answer = resolve_all(Request(study.base, study.file, tuple(variants), (), study.trusted))
+        if answer["errors"]:
+            raise UserError(str(answer["errors"]))
+        return Resolution({name: resolved_of(each) for name, each in answer["variants"].items()})
+
+    asked_for: list[int] = []
+    monkeypatch.setattr(trial_parsing, "resolve", here)
+    read = study(SEARCHED, space)
+    request, arms = asked(read, ["large + none"])
+    arms = tuple(arm for arm in arms if arm.name == "large + none")
+    plan = Plan(read, arms, request.variants, here(read, request.variants))
+    plan = replace(plan, parsed=trial_parsing.parsed_values(plan))
+    assert sum(asked_for) == 1 + len(plan.parsed)
+    return plan
+
+
+def trial_of(plan: Plan, setting: dict):
+    return cell_of(plan, Place("large + none", None, "tune", 0, Seeds.of(901), trial=1), setting)
+
+
+def test_trials_are_read_as_the_parser_reads_them(study, here, monkeypatch):
+    """A class by its path, and a whole number for a float: fit writes the digest that the trial expects."""
+    plan = plan_with(study, monkeypatch, "{model.optimizer: {values: [torch.optim.SGD]}}")
+    setting = {"model.optimizer": "torch.optim.SGD"}
+    trial = trial_of(plan, setting)
+    assert trial.setting == setting
+    assert trial.config["model"]["init_args"]["optimizer"]["class_path"] == "torch.optim.SGD"
+    file = here / "trial.yaml"
+    file.write_text(yaml.safe_dump(trial.config | {"run": {"root": str(here), "name": "trial"}}))
+    assert main(["fit", "-c", str(file), "--no-check"]) == 0
+    assert read_record(here / "trial").config_digest == trial.config_digest
+    assert plan_with(study, monkeypatch, "{model.optimizer.lr: {times: [3.0]}}").parsed == {}
+    whole = plan_with(study, monkeypatch, "{model.adapter.r: {times: [0.5, 2]}}")
+    assert whole.parsed == {} and trial_of(whole, {"model.adapter.r": 8}).config["model"]["init_args"]["adapter"]
+
+
+@pytest.mark.parametrize(
+    ("space", "key"),
+    [
+        ("{model.adapter.r: {times: [0.3]}}", "model.adapter.r"),
+        ("{model.optimizer.lr: {values: [fast]}}", "model.optimizer.lr"),
+        ("{model.adapter.use_rslora: {values: [1]}}", "model.adapter.use_rslora"),
+    ],
+    ids=["fraction", "word", "number for a switch"],
+)
+def test_a_value_of_a_search_that_no_run_would_take(study, monkeypatch, space, key):
+    with pytest.raises(UserError, match=rf"tune\.space searches {key}, arm large \+ none\) sets"):
+        plan_with(study, monkeypatch, space)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,23 @@ def test_a_whole_number_becomes_the_float_that_fit_reads(study):
     assert {type(value) for value in values} == {float}
 
 
+@pytest.mark.parametrize(
+    ("match", "key"),
+    [("steps", "trainer.max_steps"), ("flops", "trainer.max_steps"), ("tokens", "data.init_args.batch_size"),
+     ("time", "trainer.accumulate_grad_batches")],
+)  # fmt: skip
+def test_a_search_that_would_break_its_budget_is_refused(study, match, key):
+    with pytest.raises(UserError, match=f"searches {key}, and match: {match}"):
+        plan_of(study(match=match, tune=replace(TUNE, space=(Dimension(key, times=(0.5, 2.0)),))))
+
+
+def test_a_multiple_of_a_whole_number_stays_whole(study):
+    key = "trainer.max_steps"
+    plan = plan_of(study(match="none", tune=replace(TUNE, space=(Dimension(key, times=(0.5, 2.0)),))))
+    assert {repr(look_up(cell.config, key)) for cell in cells_of(plan, Choices())} == {"40", "20", "80"}
+    assert plan.parsed == {}, "so that no child has to be asked"
+
+
 def test_a_changed_study_says_what_is_new(study):
     before = plan_of(study())
     assert list(plan_changes(before, plan_of(study()))) == []
