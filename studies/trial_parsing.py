@@ -34,7 +34,7 @@ def parsed_values(plan: Plan) -> dict[str, Any]:
     file = plan.study.file
     variants = [
         Variant(
-            f"{variant}: {key}: {value}",
+            f"{variant}: {key}: {value!r}",
             (
                 (
                     f"{file} (tune.space searches {key}, arm {variant})",
