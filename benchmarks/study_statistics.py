@@ -29,7 +29,6 @@ from finelab.studies.statistics.paired import t_test
 from finelab.studies.statistics.power import power
 from finelab.studies.statistics.several_tasks import iqm, paired_iqm_interval
 from finelab.studies.statistics.sign_flip import smallest_p
-from finelab.studies.statistics.stochastic_order import DECIDES, aso
 
 RESULTS = Path(__file__).parent / "results" / "study_statistics.json"
 SEED = 7
@@ -205,19 +204,6 @@ def percentile_of_means(studies: int) -> list[Row]:
     return found
 
 
-def orders(studies: int) -> list[Row]:
-    """Almost stochastic order: how often it errs where arms are alike, and finds one standard deviation."""
-    found = []
-    for n in (5, 10, 20):
-        generator, alike, apart = np.random.default_rng((SEED, n)), np.zeros(studies), np.zeros(studies)
-        for study in range(studies):
-            a, b = generator.normal(size=(2, n))
-            alike[study], apart[study] = aso(a, b, seed=study) or 0.0, aso(a + 1, b, seed=study) or 0.0
-        decided = {"alike": (alike, DECIDES), "alike, by 0.5": (alike, 0.5), "1 sd": (apart, DECIDES)}
-        found.append({"n": n, **{name: share(int((eps < tau).sum()), studies) for name, (eps, tau) in decided.items()}})
-    return found
-
-
 PARTS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "null studies": (null_studies, 1),
     "intervals": (intervals, 1),
@@ -226,7 +212,6 @@ PARTS: dict[str, tuple[Callable[[int], list[Row]], int]] = {
     "seeds and rows": (seeds_and_rows, 10),
     "several tasks": (several, 40),
     "learning curves": (learning_curves, 50),
-    "stochastic order": (orders, 20),
     "percentile bootstrap": (percentile_of_means, 10),
 }
 """What is simulated, and by how much fewer studies where one takes long."""

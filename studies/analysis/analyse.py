@@ -7,7 +7,7 @@ from ..arm import Arm
 from ..resolution import Resolution
 from ..results import CellResult
 from ..study import Match, Study
-from .analysis import Analysis, Unfinished
+from .analysis import Analysis, ArmRow, Unfinished
 from .arms import arm_rows
 from .caveats import caveats
 from .conclusion import Correction
@@ -28,7 +28,7 @@ from .verdict import verdict
 
 MATCHED: dict[Match, str] = {
     "none": "nothing was made equal: every arm ran as it is configured",
-    "steps": "every arm took the same number of optimizer steps, by its configuration",
+    "steps": "every arm was to take the same number of optimizer steps",
     "tokens": "every arm was given the baseline's number of input tokens, by measured steps",
     "flops": "every arm was given the baseline's floating-point operations, by measured steps",
     "time": "every arm was given the baseline's training time, by measured steps",
@@ -81,9 +81,9 @@ def analyse(
         scores=scores,
         arms=arms,
         contrasts=contrasts,
-        correction=correction_words(correction, of_confirmed),
-        match=MATCHED[study.match],
-        budget=budget(study.tune),
+        correction=correction_words(correction, of_confirmed, len(material.tasks)),
+        match=match_words(study.match, arms),
+        budget=budget(material),
         searches=searched,
         unfinished=list(unfinished),
         courses=courses(material),
@@ -104,9 +104,25 @@ def analyse(
     )
 
 
-def correction_words(screened: Correction, confirmed: Correction) -> str:
-    """What p-values were adjusted by, and over how many."""
+def match_words(match: Match, rows: Sequence[ArmRow]) -> str:
+    """What was made equal, and the optimizer steps that the records show."""
+    steps = [row.steps for row in rows if row.steps is not None]
+    if not steps:
+        return MATCHED[match]
+    least, most = min(low for low, _ in steps), max(high for _, high in steps)
+    if least == most:
+        return f"{MATCHED[match]}; each finished run took {least:,} optimizer steps"
+    return f"{MATCHED[match]}; finished runs took {least:,} to {most:,} optimizer steps"
+
+
+def correction_words(screened: Correction, confirmed: Correction, tasks: int = 1) -> str:
+    """What p-values were adjusted by, and over how many; of several tasks, which family is the primary one."""
     said = screened.in_words
     if confirmed.size:
         said += f"; of the confirmation {confirmed.in_words}"
+    if tasks > 1:
+        said += (
+            f", for each arm on each task, which is a secondary family of its own; primary is each arm over all {tasks} "
+            "tasks, Holm over the arms"
+        )
     return f"{said}. Intervals are 95 % for each comparison alone"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from ..statistics.outperforming import MEANINGFUL
 from ..statistics.power import detectable_effect
 from .analysis import Conclusion, Estimate
 from .wording import LEVEL, interval, listed, p_value, plain
@@ -10,6 +11,8 @@ POWER = 0.8
 LEAST = 4
 """Below so many pairs nothing is claimed (methods: 3 seeds), but for an effect that even 3 would show almost always."""
 LEAST_EVER = 3
+SHARES_FROM = 20
+"""Pairs from which on the share of seeds with a better result is judged too (methods 4.9)."""
 FLIPS, ONE_SIDED_FLIPS = "exact sign flips", "exact one-sided sign flips"
 """Whose p-values those of differences are that are all equal (``paired``, ``tost``)."""
 
@@ -63,6 +66,7 @@ class Compared:
         p_equivalent: the larger of the two one-sided tests, adjusted.
         narrow: the 90 % interval that belongs to them.
         items: over rows; None where it is not known.
+        outperforms: share of seeds on which the arm is better, ties half; None where nobody counted.
         refused: why pairs were refused.
         absent: why others are missing.
     """
@@ -80,6 +84,7 @@ class Compared:
     p_equivalent: float | None = None
     narrow: Estimate | None = None
     items: Estimate | None = None
+    outperforms: Estimate | None = None
     refused: dict[str, str] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
 
@@ -178,7 +183,10 @@ def _different(found: Compared) -> tuple[Conclusion, str]:
         )
     word: Conclusion = "better" if found.is_better else "worse"
     by = interval(estimate, sign)
-    return word, f"{found.arm} is {word} than {found.reference} by {by} in {found.metric} ({how}).{_gaps(found)}"
+    return (
+        word,
+        f"{found.arm} is {word} than {found.reference} by {by} in {found.metric} ({how}).{_share(found)}{_gaps(found)}",
+    )
 
 
 def _equivalent(found: Compared) -> tuple[Conclusion, str]:
@@ -231,7 +239,28 @@ def _undecided(found: Compared) -> str:
         )
     if found.margin is not None:
         said += f" That they are equivalent within {plain(found.margin)} is not shown either."
-    return said + _gaps(found)
+    return said + _share(found) + _gaps(found)
+
+
+def _share(found: Compared) -> str:
+    """P(better) and what it says, of the shown side (Bouthillier et al. 2021); empty of fewer than 20 pairs.
+
+    Of a difference that is not shown it is a share alone, since its interval knows nothing of the other comparisons.
+    """
+    wins = found.outperforms
+    if wins is None or wins.low is None or wins.high is None or found.n < SHARES_FROM:
+        return ""
+    better = not found.differs or found.is_better
+    value, low, high = (wins.value, wins.low, wins.high) if better else (1 - wins.value, 1 - wins.high, 1 - wins.low)
+    word = "better" if better else "worse"
+    said = f" It is {word} on {100 * value:.0f} % of {found.n} seeds [{100 * low:.1f}, {100 * high:.1f}]"
+    if not found.differs:
+        return f"{said}, ties half."
+    if low <= 0.5:
+        return f"{said}: by this share alone not significant."
+    if high <= MEANINGFUL:
+        return f"{said}: significant, not meaningful (at most {100 * MEANINGFUL:.0f} %)."
+    return f"{said}: significant and meaningful ({100 * MEANINGFUL:.0f} % is not excluded)."
 
 
 def _gaps(found: Compared) -> str:

@@ -177,7 +177,6 @@ def _contrast(
     study, question, test = material.study, answer.question, answer.test
     items = item_level(answer.pairs.found, study.metric.key, rows)
     difference = None if test is None else Estimate(test.mean, test.low, test.high, test.n)
-    wins = outperforming(answer.differences, study.metric.mode) if answer.points else None
     compared = _compared(material, answer, correction, p_adjusted, p_equivalent[1], items)
     conclusion, sentence = conclude(compared)
     return Contrast(
@@ -191,7 +190,7 @@ def _contrast(
         p_adjusted=p_adjusted,
         p_sign_flip=sign_flip(answer.differences) if len(answer.points) > 1 else None,
         p_equivalent=p_equivalent[0],
-        outperforms=None if wins is None else estimate(wins),
+        outperforms=compared.outperforms,
         items=items.together,
         items_by_seed=items.by_seed,
         two_way=items.two_way,
@@ -228,9 +227,14 @@ def _compared(
         p_equivalent=p_equivalent,
         narrow=None if test is None else estimate(t_interval(answer.differences, ONE_SIDED)),
         items=items.together,
+        outperforms=_wins(material, answer),
         refused=answer.pairs.refused,
         absent=answer.pairs.absent,
     )
+
+
+def _wins(material: Material, answer: Answer) -> Estimate | None:
+    return estimate(outperforming(answer.differences, material.study.metric.mode)) if answer.points else None
 
 
 def _about(question: Question, stage: str) -> str:

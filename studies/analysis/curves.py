@@ -1,5 +1,7 @@
 """Scores over a numeric factor: how much data is enough, how strong, how fast."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..statistics.learning_curve import Flat, NoFit, PowerLaw, fit_power_law, flat_from, predicted
@@ -21,19 +23,22 @@ def curves(material: Material) -> list[Curve]:
     for kind in KINDS:
         factor = material.study.views.get(kind)
         for group in along(material, factor) if factor is not None else ():
-            if (curve := _curve(material, kind, group)) is not None:
-                found.append(curve)
+            each = material.tasks if kind == "learning_curve" else (None,)
+            found += [curve for task in each if (curve := _curve(material, kind, group, task)) is not None]
     return found
 
 
-def _curve(material: Material, kind: str, group: Along) -> Curve | None:
+def _curve(material: Material, kind: str, group: Along, task: str | None) -> Curve | None:
+    """Of one task, whose seeds are replicates of one curve; over all of them where ``task`` is None."""
     key = material.study.metric.key
+    tasks = material.tasks if task is None else (task,)
+    group = group if task is None else replace(group, name=f"{group.name} on {task}" if group.name else f"on {task}")
     numbers = {level: value for level in group.arms if (value := number(level)) is not None}
     shown: list[tuple[float, str, Estimate]] = []
     for level, x in numbers.items():
-        values = points(material.of(group.arms[level].name), key)[0]
+        values = [p for p in points(material.of(group.arms[level].name), key)[0] if p.task in tasks]
         if values:
-            shown.append((x, level, over_replicates(values, material.tasks)))
+            shown.append((x, level, over_replicates(values, tasks)))
     if len(shown) < 2:
         return None
     shown.sort()
@@ -41,7 +46,7 @@ def _curve(material: Material, kind: str, group: Along) -> Curve | None:
     if kind != "learning_curve":
         said = _best(material, group, levels, scores)
         return Curve(kind, group.factor, group.name, x, scores, {}, [], None, said)
-    fit = fit_power_law(x, _by_seed(material, group, levels), material.study.metric.mode)
+    fit = fit_power_law(x, _by_seed(material, group, levels, task), material.study.metric.mode)
     if isinstance(fit, NoFit):
         said = f"{_about(group)}No learning curve is fitted: {fit.reason}."
         return Curve(kind, group.factor, group.name, x, scores, {}, [], None, said)
@@ -53,15 +58,15 @@ def _curve(material: Material, kind: str, group: Along) -> Curve | None:
     return Curve(kind, group.factor, group.name, x, scores, parameters, _fitted(fit), at, said)
 
 
-def _by_seed(material: Material, group: Along, levels: list[str]) -> list[list[float]]:
-    """[sizes][seeds] of seeds that every size has; of several tasks each its own curve."""
+def _by_seed(material: Material, group: Along, levels: list[str], task: str | None) -> list[list[float]]:
+    """[sizes][seeds] of a task, of seeds that every size has."""
     key = material.study.metric.key
     found = [
-        {(p.task, p.replicate): p.value for p in points(material.of(group.arms[level].name), key)[0]}
+        {p.replicate: p.value for p in points(material.of(group.arms[level].name), key)[0] if p.task == task}
         for level in levels
     ]  # fmt: skip
-    shared = [place for place in found[0] if all(place in values for values in found)]
-    return [[values[place] for place in shared] for values in found]
+    shared = [seeds for seeds in found[0] if all(seeds in values for values in found)]
+    return [[values[seeds] for seeds in shared] for values in found]
 
 
 def _fitted(fit: PowerLaw) -> list[tuple[float, float, float, float]]:

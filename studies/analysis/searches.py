@@ -24,16 +24,19 @@ def searches(material: Material) -> list[Search]:
     return [search for search in found if search.trials]
 
 
-def budget(tune: Tune | None) -> str:
-    """What every arm was given, in words."""
+def budget(material: Material) -> str:
+    """What every arm was given, in words; that the test split was not read, only where the records say so."""
+    tune = material.study.tune
     if tune is None:
         return ""
+    trials = [result.record.test_read for result in material.results if result.cell.stage == "tune"]
+    unread = ", and the test split was not read" if trials and not any(trials) else ""
     seeds = listed([label(each) for each in tune.seeds])
     keys = listed([dimension.key for dimension in tune.space])
     return (
         f"Every arm had the same search: {counted(tune.trials, 'trial')} of {keys} ({tune.sampler}), the first of them "
         f"its default, each on {'seed' if len(tune.seeds) == 1 else 'seeds'} {seeds}, which no reported cell uses; "
-        f"{tune.metric.key} chose, and the test split was not read."
+        f"{tune.metric.key} chose{unread}."
     )
 
 

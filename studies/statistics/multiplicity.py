@@ -10,16 +10,6 @@ from .sign_flip import EXACT, TIE, all_flips, drawn_flips
 Values = Sequence[float] | np.ndarray
 
 
-def bonferroni(p: Values) -> np.ndarray:
-    """min(1, m p).
-
-    Args:
-        p: [..., m] families along the last axis.
-    """
-    given = np.asarray(p, dtype=float)
-    return np.minimum(1.0, given * given.shape[-1])
-
-
 def holm(p: Values) -> np.ndarray:
     """max_{j <= i} min(1, (m - j + 1) p_(j)) (Holm, Scand. J. Statist. 6, 1979): whatever the p-values' dependence.
 
@@ -36,19 +26,6 @@ def holm(p: Values) -> np.ndarray:
     factors = np.arange(given.shape[-1], 0, -1)
     stepped = np.minimum(1.0, np.take_along_axis(given, order, -1) * factors)
     return _back(np.maximum.accumulate(stepped, axis=-1), order)
-
-
-def benjamini_hochberg(p: Values) -> np.ndarray:
-    """min_{j >= i} (m / j) p_(j) (J. R. Statist. Soc. B 57, 1995): the false discovery rate, for exploration only.
-
-    Args:
-        p: [..., m]
-    """
-    given = np.asarray(p, dtype=float)
-    m = given.shape[-1]
-    order = np.argsort(given, axis=-1, kind="stable")
-    stepped = np.minimum(1.0, np.take_along_axis(given, order, -1) * m / np.arange(1, m + 1))
-    return _back(np.minimum.accumulate(stepped[..., ::-1], axis=-1)[..., ::-1], order)
 
 
 def max_t(differences: np.ndarray) -> np.ndarray:

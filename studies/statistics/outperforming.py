@@ -1,10 +1,8 @@
 """How often an arm is better, whatever by how much."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import ndtri
 
 from .interval import Interval, clopper_pearson
 
@@ -26,11 +24,3 @@ def outperforming(differences: Sequence[float] | np.ndarray, better: str) -> Int
     given = np.asarray(differences, dtype=float)
     wins = int((given > 0).sum() if better == "max" else (given < 0).sum())
     return clopper_pearson(wins + int((given == 0).sum()) / 2, len(given))
-
-
-def needed_for_outperforming(gamma: float = MEANINGFUL, alpha: float = 0.05, beta: float = 0.05) -> int:
-    """Replicates for P(better) = gamma to be told from 0.5 (Noether, J. Am. Stat. Assoc. 82, 1987).
-
-    n >= ((z_{1 - alpha} - z_beta) / (1/2 - gamma))^2 / 6
-    """
-    return math.ceil((float(ndtri(1 - alpha) - ndtri(beta)) / (0.5 - gamma)) ** 2 / 6)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr
 
 from .interval import CONFIDENCE, NOTHING, all_equal, t_interval
 from .sign_flip import smallest_p
@@ -65,34 +65,6 @@ def t_test(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(differences)
     t = differences.mean(0) * n**0.5 / differences.std(0, ddof=1)
     return t, two_sided(t, n - 1)
-
-
-def welch(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> Paired:
-    """Welch's t test (Biometrika 34, 1947), for runs that do not pair: mean(a) - mean(b), unequal variances.
-
-        se^2 = s_a^2 / n_a + s_b^2 / n_b,  freedom = se^4 / (s_a^4 / (n_a^2 (n_a - 1)) + s_b^4 / (n_b^2 (n_b - 1)))
-
-    ``sd`` and ``effect`` are those of one run: sqrt((s_a^2 + s_b^2) / 2) and Cohen's d. Without any spread, or with
-    one value of either, neither test nor interval is given.
-
-    Args:
-        a: [n_a]
-        b: [n_b]
-
-    Returns:
-        With n the smaller of the two.
-    """
-    one, two = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    n, mean = min(len(one), len(two)), float(one.mean() - two.mean())
-    if n < 2 or (all_equal(one) and all_equal(two)):
-        return Paired(n, mean, None, None, None, None, None, None)
-    parts = np.array([one.var(ddof=1) / len(one), two.var(ddof=1) / len(two)])
-    error = float(parts.sum()) ** 0.5
-    freedom = error**4 / float((parts**2 / np.array([len(one) - 1, len(two) - 1])).sum())
-    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
-    sd = float((one.var(ddof=1) + two.var(ddof=1)) / 2) ** 0.5
-    t = mean / error
-    return Paired(n, mean, sd, mean - half, mean + half, t, float(two_sided(np.array(t), freedom)), mean / sd)
 
 
 def two_sided(t: np.ndarray, freedom: float) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Arms over several data sets. Legend: n replicates, M tasks; scores and differences [n, M]."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from .interval import CONFIDENCE, NOTHING, Interval
@@ -66,43 +64,6 @@ def stratified_sign_flip(differences: np.ndarray) -> float:
     given = np.asarray(differences, dtype=float)
     scales = np.sqrt((given**2).mean(0))
     return sign_flip((given / np.where(scales > NOTHING, scales, 1.0)).ravel())
-
-
-def optimality_gap(scores: np.ndarray, gamma: float = 1.0) -> float:
-    """gamma - mean(min(score, gamma)): how far scores stay below what is asked for; above it nothing counts."""
-    return gamma - float(np.minimum(scores, gamma).mean())
-
-
-def performance_profile(scores: np.ndarray, thresholds: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Share of all runs that score above each threshold, every task weighing the same."""
-    return (np.asarray(scores, dtype=float)[..., None] > np.asarray(thresholds)).mean((0, 1))
-
-
-def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> float:
-    """P(a run of x beats a run of y on a task), ties half, mean over tasks: Mann-Whitney's U / (n_x n_y), unpaired.
-
-    Args:
-        x: [n_x, M]
-        y: [n_y, M]
-    """
-    gaps = np.asarray(x, dtype=float)[:, None] - np.asarray(y, dtype=float)[None]
-    return float(((gaps > 0) + 0.5 * (gaps == 0)).mean())
-
-
-def replicability(p: Sequence[float] | np.ndarray, alpha: float = 0.05) -> int:
-    """On how many of the tasks an effect holds, at least, with confidence 1 - alpha (Dror et al., TACL 5, 2017).
-
-        p^{u/M} = (M - u + 1) p_(u),  k = max{u: max_{v <= u} p^{v/M} <= alpha}
-
-    Bonferroni's partial conjunction, for tasks that may depend on each other. It counts and does not say which.
-
-    Args:
-        p: [M] one per task.
-        alpha: level.
-    """
-    ordered = np.sort(np.asarray(p, dtype=float))
-    partial = np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1))
-    return int((partial <= alpha).sum())
 
 
 def _trimmed(scores: np.ndarray) -> np.ndarray:

@@ -50,6 +50,7 @@ def test_planted_effects_are_found_and_the_numbers_are_scipys(tmp_path) -> None:
         "Whoever picks the best of 4 arms by these scor"
     ]
     assert found.correction.startswith("paired t, Holm over 3")
+    assert found.match.endswith("; each finished run took 40 optimizer steps")
     json.dumps(dataclasses.asdict(found), allow_nan=False)
 
 

@@ -1,5 +1,6 @@
 """A sentence never says more than its numbers: over thousands of random comparisons."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -170,3 +171,27 @@ def test_differences_without_spread_name_the_test_that_they_had() -> None:
     up = compared(np.full(6, 0.25), np.random.default_rng(0), correction=Correction("Holm", "paired t", 1), mode="max",
                   p_adjusted=2.0**-5, items=None, margin=None, p_equivalent=None)  # fmt: skip
     assert conclude(up) == ("better", "A is better than B by 0.25 in accuracy (exact sign flips, n = 6, p = 0.031).")
+
+
+@pytest.mark.parametrize(
+    ("wins", "n", "mode", "said"),
+    [
+        (20, 20, "max", "It is better on 100 % of 20 seeds [83.2, 100.0]: significant and meaningful"),
+        (20, 20, "min", "It is worse on 100 % of 20 seeds [83.2, 100.0]: significant and meaningful"),
+        (60, 100, "max", "It is better on 60 % of 100 seeds [49.7, 69.7]: by this share alone not significant"),
+        (63, 100, "max", "It is better on 63 % of 100 seeds [52.8, 72.4]: significant, not meaningful"),
+    ],
+)  # fmt: skip
+def test_from_twenty_seeds_on_the_share_of_seeds_is_judged(wins: int, n: int, mode: str, said: str) -> None:
+    """Bouthillier et al. 2021, gamma = 0.75, with the interval of scipy."""
+    share = stats.binomtest(wins if mode == "max" else n - wins, n).proportion_ci(method="exact")
+    shared = Estimate((wins if mode == "max" else n - wins) / n, share.low, share.high, n)
+    found = compared(
+        np.linspace(0.9, 1.1, n), np.random.default_rng(0), mode=mode, p_adjusted=1e-4, items=None, margin=None,
+        p_equivalent=None, outperforms=shared,
+    )  # fmt: skip
+    word, sentence = conclude(found)
+    assert word == ("better" if mode == "max" else "worse") and said in sentence
+    undecided = conclude(dataclasses.replace(found, p_adjusted=0.6))[1]
+    assert f"{100 * shared.value:.0f} % of {n} seeds" in undecided and "significant" not in undecided
+    assert "seeds [" not in conclude(dataclasses.replace(found, difference=Estimate(1.0, 0.9, 1.1, 19)))[1]

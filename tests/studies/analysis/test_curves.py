@@ -1,5 +1,7 @@
 """Scores over a numeric factor."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,24 @@ def test_a_strength_curve_says_where_its_best_is(tmp_path) -> None:
     (curve,) = of(made).curves
     assert curve.x == [0.0, 0.1, 1.0, 10.0] and "the best mean is at" in curve.sentence
     assert "not significantly worse" in curve.sentence and "edge" not in curve.sentence
+
+
+def test_each_task_has_its_own_learning_curve(tmp_path) -> None:
+    sizes, limits = ["100", "200", "400", "800", "1600"], {"easy": 0.9, "hard": 0.6}
+    made = numeric(tmp_path, "learning_curve", sizes, 4, tasks="data")
+    tasks = Factor("data", tuple(Level(name, {}, "study.yaml:1") for name in limits))
+    study = dataclasses.replace(made.study, factors=(*made.study.factors, tasks))
+    made = MadeUp(study, made.arms)
+    rng = np.random.default_rng(0)
+    for task, limit in limits.items():
+        for size in sizes:
+            for replicate in range(4):
+                value = limit - 4.0 / float(size) ** 0.8 + 0.001 * rng.normal()
+                made.finish(made.cell(size, replicate, task=task, train_rows=int(size)), {"accuracy": value})
+    found = of(made).curves
+    assert [curve.arm for curve in found] == ["on easy", "on hard"]
+    for curve, limit in zip(found, limits.values(), strict=True):
+        assert curve.fit["a"].value == pytest.approx(limit, abs=0.01) and curve.fit["a"].n == 4, (
+            "seeds, not seeds x tasks"
+        )
+        assert curve.sentence.startswith(f"{curve.arm}: The fitted learning curve has its limit at")

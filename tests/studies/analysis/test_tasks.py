@@ -46,6 +46,10 @@ def test_several_tasks_are_put_on_their_own_scales(tmp_path) -> None:
     assert "the paired t test of the seeds' means" in a.sentence
     assert a.sentence.startswith("Over 3 tasks a is better than none") and "better on 3 of 3 tasks" in a.sentence
     assert "no difference between b and none is shown" in b.sentence
+    assert found.correction.startswith(
+        "paired t, Holm over 6 comparisons, for each arm on each task, which is a secondary"
+    )
+    assert "; primary is each arm over all 3 tasks, Holm over the arms. Intervals" in found.correction
     assert len(found.contrasts) == 6 and {contrast.task for contrast in found.contrasts} == {"t1", "t2", "t3"}
     assert all(len(contrast.pairs) == 5 for contrast in found.contrasts)
     assert [row.name for row in found.arms if row.bold] == ["a"]

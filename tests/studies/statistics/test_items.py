@@ -4,7 +4,7 @@ from scipy import stats
 
 from finelab.contracts.clustered import mean_difference
 from finelab.studies.statistics.interval import t_interval
-from finelab.studies.statistics.items import item_interval, mcnemar_exact, two_way
+from finelab.studies.statistics.items import item_interval, two_way
 
 
 def test_independent_rows_are_the_t_interval() -> None:
@@ -83,9 +83,3 @@ def test_two_way_covers_where_seeds_alone_do_not() -> None:
 def test_two_way_needs_two_of_each() -> None:
     assert two_way(np.ones((1, 9))).low is two_way(np.ones((9, 1))).low is two_way(np.ones((3, 3))).low is None
     assert two_way(np.full((3, 3), 0.5)).value == 0.5
-
-
-@pytest.mark.parametrize(("b", "c"), [(0, 0), (0, 1), (3, 9), (9, 3), (5, 5), (0, 12)])
-def test_mcnemar_is_the_sign_test(b: int, c: int) -> None:
-    expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
-    assert mcnemar_exact(b, c) == pytest.approx(expected)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from finelab.studies.statistics.multiplicity import benjamini_hochberg, bonferroni, holm, max_t
+from finelab.studies.statistics.multiplicity import holm, max_t
 from finelab.studies.statistics.sign_flip import sign_flip
 
 
@@ -21,17 +21,6 @@ def test_holm() -> None:
     assert holm([0.2]) == pytest.approx([0.2]) and holm([0.6, 0.7]) == pytest.approx([1.0, 1.0])
     many = np.random.default_rng(0).uniform(size=(50, 6)) ** 3
     assert holm(many) == pytest.approx(np.array([holm_by_loop(row) for row in many]))
-
-
-def test_bonferroni_is_never_below_holm() -> None:
-    many = np.random.default_rng(1).uniform(size=(50, 6)) ** 3
-    assert (bonferroni(many) >= holm(many)).all() and bonferroni([0.1, 0.5]) == pytest.approx([0.2, 1.0])
-
-
-def test_benjamini_hochberg_is_scipys() -> None:
-    for seed in range(5):
-        p = np.random.default_rng(seed).uniform(size=9) ** 2
-        assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
 
 
 def test_holm_over_the_smallest_p_of_five_seeds_cannot_reach_five_percent() -> None:

@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from finelab.studies.statistics.interval import clopper_pearson
-from finelab.studies.statistics.outperforming import needed_for_outperforming, outperforming
+from finelab.studies.statistics.outperforming import outperforming
 
 
 def test_counts_wins_by_the_mode() -> None:
@@ -28,10 +28,3 @@ def test_covers_with_ties() -> None:
             covered = sum(c for c, i in zip(chance, found, strict=True) if i.low - 1e-9 <= true <= i.high + 1e-9)
             worst = min(worst, covered)
     assert worst >= 0.95
-
-
-def test_noether() -> None:
-    assert needed_for_outperforming() == 29
-    z = stats.norm.ppf(0.95)
-    assert (2 * z) ** 2 / (6 * 0.0625) == pytest.approx(28.9, abs=0.05)
-    assert needed_for_outperforming(0.6) > needed_for_outperforming(0.9)

@@ -4,11 +4,7 @@ from scipy import stats
 
 from finelab.studies.statistics.several_tasks import (
     iqm,
-    optimality_gap,
     paired_iqm_interval,
-    performance_profile,
-    probability_of_improvement,
-    replicability,
     stratified_sign_flip,
 )
 from finelab.studies.statistics.sign_flip import sign_flip
@@ -64,23 +60,3 @@ def test_stratified_sign_flip_keeps_its_level() -> None:
     generator = np.random.default_rng(5)
     p = np.array([stratified_sign_flip(generator.standard_t(3, (4, 3)) * [1, 5, 0.2]) for _ in range(3000)])
     assert stats.binomtest(int((p <= 0.05).sum()), 3000, 0.05).pvalue > 0.001
-
-
-def test_optimality_gap_and_profile() -> None:
-    scores = np.array([[0.5, 1.5], [0.9, 0.7]])
-    assert optimality_gap(scores) == pytest.approx(1 - (0.5 + 1 + 0.9 + 0.7) / 4)
-    assert performance_profile(scores, [0.0, 0.7, 0.8, 2.0]) == pytest.approx([1.0, 0.5, 0.5, 0.0])
-
-
-def test_probability_of_improvement_is_mann_whitneys() -> None:
-    generator = np.random.default_rng(6)
-    x, y = generator.integers(0, 5, (6, 3)), generator.integers(0, 5, (4, 3))
-    u = [stats.mannwhitneyu(x[:, task], y[:, task]).statistic / 24 for task in range(3)]
-    assert probability_of_improvement(x, y) == pytest.approx(np.mean(u))
-    assert probability_of_improvement(x, x) == 0.5
-
-
-def test_replicability() -> None:
-    assert replicability([0.001, 0.004, 0.2, 0.5]) == 2  # 4 x .001, 3 x .004, 2 x .2
-    assert replicability([0.02, 0.02, 0.02]) == 0 and replicability([0.01] * 5) == 5
-    assert replicability([0.04]) == 1
