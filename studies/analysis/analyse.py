@@ -122,7 +122,7 @@ def correction_words(screened: Correction, confirmed: Correction, tasks: int = 1
         said += f"; of the confirmation {confirmed.in_words}"
     if tasks > 1:
         said += (
-            f", for each arm on each task, which is a secondary family of its own; primary is each arm over all {tasks} "
-            "tasks, Holm over the arms"
+            ", for each arm on each task, which is a secondary family of its own; primary is each arm over all "
+            f"{tasks} tasks, Holm over the arms"
         )
     return f"{said}. Intervals are 95 % for each comparison alone"

@@ -48,7 +48,7 @@ def test_the_whole_tuning_curve_is_kept(tmp_path) -> None:
         (0, 1.0, [0.9], True), (1, 0.3, [None], False), (2, 3.0, [0.5], False)]  # fmt: skip
     assert [t.chosen for t in a.trials] == [False, False, True] and a.expected == []
     assert "3 trials of model.optimizer.init_args.lr (grid)" in found.budget and "on seed 901" in found.budget
-    assert found.budget.endswith("accuracy chose, and the test split was not read")
+    assert found.budget.endswith("accuracy chose, and the test split was not read.")
     edge = next(text for text in found.caveats if "edge of its space" in text)
     assert "a (model.optimizer.init_args.lr)" in edge and "none (" not in edge and "With 3 trials" in edge
     assert [row.done for row in found.arms] == [3, 3], "tuning cells are no results"
@@ -77,7 +77,7 @@ def test_a_search_that_read_the_test_split_is_said(tmp_path) -> None:
     cell = made.cell("a", 0, "tune", 3, seeds=Seeds(902, 902, 902), setting={LR: 2.0})
     made.finish(cell, {"accuracy": 0.5})
     assert any("1 tuning run read the test split" in text for text in of(made).caveats)
-    assert of(made).budget.endswith("accuracy chose")
+    assert of(made).budget.endswith("accuracy chose.")
 
 
 def test_the_confirmation_alone_claims_and_is_never_pooled(tmp_path) -> None:
