@@ -71,7 +71,16 @@ def check_specs(
 def same_rows(source: SourceSpec, evaluated: SourceSpec) -> bool:
     """Whether an evaluation set is what a source of its name is scored on anyway: then it is that source."""
     of_source, of_set = (spec.template and spec.template.settings() for spec in (source, evaluated))
-    return (source.source, of_source) == (evaluated.source, of_set) and evaluated.splits in (None, source.splits)
+    same = of_source == of_set and evaluated.splits in (None, source.splits)
+    return same and _same_content(source.source, evaluated.source)
+
+
+def _same_content(one: object, two: object) -> bool:
+    """A path is compared as it is written, an object by what it holds: a configuration makes two of what it says
+    twice."""
+    if isinstance(one, Source) and type(one) is type(two):
+        return one.digest() == two.digest()
+    return one == two
 
 
 def check_targets(specs: Mapping[str, SourceSpec], template: Template | None) -> None:

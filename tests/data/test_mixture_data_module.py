@@ -11,7 +11,8 @@ from finelab.contracts.data import EvaluationSets, EvaluationSource, MixedSource
 from finelab.contracts.errors import UserError
 from finelab.data import Classification, Documents, MixtureDataModule, TextDataModule
 from finelab.data.loader_options import LoaderOptions
-from finelab.data.mixture_specs import SourceSpec
+from finelab.data.mixture_specs import SourceSpec, same_rows
+from finelab.data.sources import FileSource
 from finelab.data.splits import Fractions
 
 NONE = Fractions(validation=0, test=0)
@@ -252,6 +253,15 @@ def test_an_evaluation_set_of_the_name_and_rows_of_a_source_is_that_source(mixtu
     assert scores["a"] == scores["b"], "one column of a transfer matrix has the same rows in every arm"
     with pytest.raises(UserError, match=r"'a' is the name of a source too, of other rows \(.*train.jsonl.* is trained"):
         mixture(eval_sets={"a": SourceSpec(files["c"])})
+
+
+def test_sources_that_are_objects_are_compared_by_their_rows(tmp_path):
+    other = tmp_path / "other.jsonl"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a", "label": 0}\n')
+    other.write_text('{"text": "b", "label": 0}\n')
+    first, again, third = (SourceSpec(FileSource({"train": file})) for file in (rows, rows, other))
+    assert same_rows(first, again) and not same_rows(first, third)
 
 
 def test_a_source_without_training_rows_is_told_how_to_have_some(mixture):
