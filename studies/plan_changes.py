@@ -45,3 +45,5 @@ def plan_changes(before: Plan, after: Plan) -> Iterator[str]:
         was, now = (each.get(package, "(none)") for each in versions)
         if was != now:
             yield f"changed: {package} {was} -> {now}"
+    if before.resolution.code != after.resolution.code:
+        yield "changed: finelab's own source; finished cells keep the numbers of the one that they ran with"

@@ -94,7 +94,7 @@ def analyse(
         samples=samples(material),
         caveats=caveats(material, arms, contrasts, searched, codes),
         power=power_words(study, screened),
-        provenance=provenance(study, plan.resolution, results),
+        provenance=provenance(study, plan.resolution, results, codes),
         command=command(study),
         complete=not unfinished and all(row.done == row.planned for row in arms),
         margin=study.margin,

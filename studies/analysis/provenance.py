@@ -1,7 +1,7 @@
 """Where the numbers come from."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ NAMED = 6
 SHORT = 12
 
 
-def provenance(study: Study, resolution: Resolution, results: Sequence[CellResult]) -> dict[str, str]:
-    """Name -> value, in words."""
+def provenance(
+    study: Study, resolution: Resolution, results: Sequence[CellResult], codes: Collection[str] = ()
+) -> dict[str, str]:
+    """Name -> value, in words; the source is that of the cells (``codes``), the plan's where nobody knows."""
     records = [result.record for result in results]
     said = {
         "study file": study.file.name,
@@ -28,7 +30,7 @@ def provenance(study: Study, resolution: Resolution, results: Sequence[CellResul
         "data": _same(str(record.data.get("fingerprint", "unknown")) for record in records),
         "base model": _same(record.base for record in records),
         "base weights": _same(variant.base[:SHORT] for variant in resolution.variants.values()),
-        "finelab's source": resolution.code[:SHORT],
+        "finelab's source": _same(code[:SHORT] for code in sorted(codes) or [resolution.code]),
         "first run": min((record.started for record in records), default=""),
         "last run": max((record.started for record in records), default=""),
         "whole time of all runs": duration(sum(record.cost.total_seconds for record in records)) if records else "",

@@ -232,6 +232,9 @@ def test_a_changed_study_says_what_is_new(study):
         "changed: rdrop: trainer.max_steps: 40 -> 41",
         "changed: replicates of the study",
     ]
+    newer = replace(before, resolution=replace(before.resolution, code="newer"))
+    (line,) = plan_changes(before, newer)
+    assert line.startswith("changed: finelab's own source")
 
 
 # ---- equal budgets

@@ -228,6 +228,7 @@ def test_caveats_of_unlike_runs(tmp_path) -> None:
                 changes["cost"] = dataclasses.replace(cost, steps=45)
                 changes["hardware"] = {"processor": "another", "cores": 8, "threads": 1}
             made.finish(cell, {"accuracy": 0.5}, **changes)
+    assert analyse(made.plan, made.results, codes={"one", "two"}).provenance["finelab's source"] == "one; two"
     said = " ".join(analyse(made.plan, made.results, codes={"one", "two"}).caveats)
     assert "no placebo arm that spends it without the idea: slow (2 x)" in said
     assert "Training was not equally long: 40 to 45 optimizer steps." in said
