@@ -1,5 +1,6 @@
 """What a reader has to know before believing a number."""
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
+from ..plan import without_harmless
 from ..results import CellResult
 from .analysis import ArmRow, Contrast, Search
 from .material import Material
@@ -44,6 +46,7 @@ def caveats(
         *_failed(material),
         *_unpaired(contrasts),
         *_mixed(material, codes),
+        *_edited(material),
         *_lengths(material, rows),
         *_stopping(material),
         *_compute(material),
@@ -110,6 +113,22 @@ def _mixed(material: Material, codes: Collection[str]) -> Iterator[str]:
     for what, values in about:
         if len(values) > 1:
             yield f"The cells ran on {len(values)} {what}; scores differ in their last digits and times do not compare."
+
+
+def _edited(material: Material) -> Iterator[str]:
+    """Rows may change under a running study; what it resolved before it began does not tell."""
+    seen: dict[str, set[str]] = {}
+    for result in material.results:
+        config = without_harmless(result.cell.config)
+        model = config.get("model", {})
+        base = model.get("base") if isinstance(model, dict) else None
+        asked = json.dumps([config.get("data"), base, result.cell.seeds.data], sort_keys=True, default=str)
+        seen.setdefault(asked, set()).add(str(result.record.data.get("fingerprint")))
+    if any(len(prints) > 1 for prints in seen.values()):
+        yield (
+            "The data were edited while the study ran: cells of one data section and one data seed have other "
+            "fingerprints. Their scores are of other rows."
+        )
 
 
 def _lengths(material: Material, rows: Sequence[ArmRow]) -> Iterator[str]:

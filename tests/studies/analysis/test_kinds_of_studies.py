@@ -239,6 +239,16 @@ def test_caveats_of_unlike_runs(tmp_path) -> None:
     )
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_data_edited_while_a_study_ran_are_told(edited, tmp_path) -> None:
+    made = MadeUp(a_study(tmp_path, ["none"], 1), arms_of(["none"]))
+    for repeat in (0, 1):
+        cell = made.cell("none", 0, "noise" if repeat else "report", repeat=repeat)
+        changes: dict = {"data": {"fingerprint": "other"}} if repeat and edited else {"data": {"fingerprint": "one"}}
+        made.finish(cell, {"accuracy": 0.5}, **changes)
+    assert any("edited while the study ran" in text for text in of(made).caveats) == edited
+
+
 def test_a_placebo_is_compared_and_silences_the_caveat(tmp_path) -> None:
     levels = ["none", "rdrop", "rdrop placebo"]
     made = MadeUp(a_study(tmp_path, levels, 5), arms_of(levels, {"rdrop": "rdrop placebo"}))
