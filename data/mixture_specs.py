@@ -78,7 +78,7 @@ def same_rows(source: SourceSpec, evaluated: SourceSpec) -> bool:
 def _same_content(one: object, two: object) -> bool:
     """A path is compared as it is written, an object by what it holds: a configuration makes two of what it says
     twice."""
-    if isinstance(one, Source) and type(one) is type(two):
+    if isinstance(one, Source) and isinstance(two, Source) and type(one) is type(two):
         return one.digest() == two.digest()
     return one == two
 
