@@ -21,7 +21,8 @@ SCREENED = (
 )
 OVER_TASKS = (
     "Differences are interquartile means over seeds × data sets of the paired differences, each in standard deviations "
-    "of its data set's scores, with 95 % bootstrap intervals; p: stratified sign flips"
+    "of its data set's scores, with 95 % bootstrap intervals; p: "
+    "the larger of stratified sign flips and the paired t test of the seeds' means"
 )
 
 
