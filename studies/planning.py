@@ -1,16 +1,19 @@
 """From a study file to a plan: designs, resolved configurations, equal budgets and limits."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..contracts.errors import UserError
 from ..contracts.files import write_atomically
+from .arm import Arm
 from .design import arms_of
 from .matching import PER_STEP, matched_steps
 from .measurements import Measurements, resolve_measured
 from .plan import Plan, defaults_of, without_harmless
 from .resolver import resolve
+from .size import most_confirmed
 from .study import Study
 from .trial_parsing import parsed_values
 from .trial_values import different_settings
@@ -32,7 +35,7 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
             search has nothing to search, or there are more cells than the limit.
     """
     arms = arms_of(study)
-    require_within_limit(study, len(arms))
+    require_within_limit(study, arms)
     require_budgets_hold(study)
     variants = tuple(variants_of(study, arms))
     measure = measure or study.match in ("tokens", "flops", "time")
@@ -44,24 +47,24 @@ def plan_of(study: Study, measure: bool = False) -> Plan:
     return replace(plan, steps=matched_steps(plan), parsed=parsed_values(plan))
 
 
-def require_within_limit(study: Study, arms: int) -> None:
+def require_within_limit(study: Study, arms: Sequence[Arm]) -> None:
     """Raises:
     UserError: more cells than ``limits.cells``.
     """
-    places = arms * len(tasks_of(study))
+    places = len(arms) * len(tasks_of(study))
     parts = {
         "trials": places * study.tune.trials * len(study.tune.seeds) if study.tune else 0,
         "reported": places * len(study.replicates),
         "noise": 2 * study.noise,
-        "confirmation": min(arms, study.confirm.arms + 1) * len(tasks_of(study)) * len(study.confirm.seeds)
+        "confirmation": len(most_confirmed(study, arms)) * len(tasks_of(study)) * len(study.confirm.seeds)
         if study.confirm
         else 0,
     }
     if sum(parts.values()) > study.limits.cells:
         told = ", ".join(f"{number} {name}" for name, number in parts.items() if number)
         raise UserError(
-            f"{study.file}: the study has {sum(parts.values())} cells ({told}, of {arms} arms), and limits.cells is "
-            f"{study.limits.cells}; raise it if that is meant, or take fewer levels, trials or replicates."
+            f"{study.file}: the study has {sum(parts.values())} cells ({told}, of {len(arms)} arms), and limits.cells "
+            f"is {study.limits.cells}; raise it if that is meant, or take fewer levels, trials or replicates."
         )
 
 
