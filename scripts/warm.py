@@ -207,6 +207,7 @@ def forget_the_server() -> None:
     os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it from birth on
 
 
 def become_cell(request: dict[str, Any]) -> None:

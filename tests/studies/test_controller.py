@@ -335,7 +335,7 @@ def test_a_cell_that_another_process_has_is_waited_for(tmp_path):
 
 
 def test_one_controller_at_a_time(tmp_path):
-    study = Running(tmp_path, [a_cell(1, seconds=1.0)])
+    study = Running(tmp_path, [a_cell(1, seconds=2.5)])
     refused: list[str] = []
 
     def second() -> None:
