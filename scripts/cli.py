@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from ..contracts.errors import RunFailed, UserError
+from ..contracts.inert import printable
 from .early_signals import ending_cleanly
 from .invocation import Invocation, read_invocation
 from .options import CELL, CELLS, CHECK, COMPARE, DATA_REPORT, EXPORT, RESOLVE
@@ -100,10 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return run_command(arguments)
     except RunFailed as error:
-        print(f"finelab: {error}", file=sys.stderr)
+        say_error(error)
         return 1
     except UserError as error:
-        print(f"finelab: {error}", file=sys.stderr)
+        say_error(error)
         return 2
     except KeyboardInterrupt:
         print("finelab: interrupted.", file=sys.stderr)
@@ -112,6 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has shut down and said so
             return 130
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+
+
+def say_error(error: UserError) -> None:
+    """Whatever a file or an argument says is echoed without a character that a terminal obeys."""
+    print("finelab: " + printable(str(error), keep="\n\t"), file=sys.stderr)
 
 
 def run_command(arguments: list[str]) -> int:

@@ -1,6 +1,5 @@
 """``finelab study plan``: what would be run, how long it takes and what it can show; nothing is trained."""
 
-import shlex
 from collections.abc import Iterator
 from statistics import fmean
 
@@ -47,17 +46,17 @@ def plan(words: Words) -> int:
     slots = engine_for(study).slots
     measure = NO_MEASURE not in words.switches
     tried = " and trying a training step of each arm" if measure else ""
-    say(f"Reading {study.file}{tried} ...")
+    say(f"Reading {printable(str(study.file))}{tried} ...")
     found = plan_of(study, measure)
     console = Console(highlight=False)
     show_changes(found, say)
     console.print(Text(f"\n{study.name}", style="bold"), end="")
-    console.print(Text(f": {study.question}" if study.question else ""))
+    console.print(Text(printable(f": {study.question}") if study.question else ""))
     console.print(Padding(arm_table(found), (1, 0)))
     console.print(cell_counts(found))
     console.print(Padding(Text(printable(time_of(found, slots))), (1, 0)))
     console.print(points([printable(sentence) for sentence in remarks(found)]))
-    console.print(Text(f"\nfinelab study run {shlex.quote(words.file)} runs it."))
+    console.print(Text(f"\n{words.command('run')} runs it."), soft_wrap=True)
     return 0
 
 

@@ -1,6 +1,5 @@
 """``finelab study report``: the results that are there, as a page; nothing is run."""
 
-import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -40,7 +39,7 @@ def report(words: Words) -> int:
         UserError: the study was never run.
     """
     plan = planned(words)
-    say_report(plan, words.file)
+    say_report(plan, words)
     return 0
 
 
@@ -53,25 +52,24 @@ def planned(words: Words) -> Plan:
     study = find_study(words)
     if not (study.folder / PLAN_FILE).is_file():
         raise UserError(
-            f"{study.folder} holds no {PLAN_FILE}, so nothing of this study has been run; finelab study run "
-            f"{shlex.quote(words.file)} does."
+            f"{study.folder} holds no {PLAN_FILE}, so nothing of this study has been run; {words.command('run')} does."
         )
     plan = Plan.load(study.folder)
     return replace(plan, study=replace(plan.study, root=study.root, name=study.name))
 
 
-def say_report(plan: Plan, named: str) -> None:
+def say_report(plan: Plan, words: Words) -> None:
     """Write the report and print what it says first.
 
     Args:
         plan: of the study.
-        named: how the user named it.
+        words: with which the user named it.
     """
     folder = plan.study.folder
     analysis = analysed(plan)
     console = Console(highlight=False)
     if not any(row.done for row in analysis.arms):
-        console.print(f"No reported cell is done yet; finelab study run {shlex.quote(named)} goes on.", soft_wrap=True)
+        console.print(Text(f"No reported cell is done yet; {words.command('run')} goes on."), soft_wrap=True)
     page = write_report(analysis, folder)
     for paragraph in analysis.verdict:
         console.print(Padding(Text(printable(paragraph)), (0, 0, 1, 0)))

@@ -1,6 +1,5 @@
 """``finelab study run``: everything that has no result yet, then the report."""
 
-import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -21,7 +20,7 @@ from .found import engine_for, find_study
 from .reporting import PLANNED, say_report
 from .study_changes import show_changes
 from .tracker import Tracker
-from .words import FAIL_FAST, Words
+from .words import FAIL_FAST, FAILED, Words
 
 
 def run(words: Words) -> int:
@@ -36,7 +35,7 @@ def run(words: Words) -> int:
     study = find_study(words)
     require_free(study)
     engine = engine_for(study)
-    say(f"Reading {study.file} and the configuration of every arm ...")
+    say(f"Reading {printable(str(study.file))} and the configuration of every arm ...")
     plan = plan_of(study)
     show_changes(plan, say)
     tracker = Tracker(plan, engine.slots)
@@ -99,20 +98,19 @@ def watcher(study: Study, tracker: Tracker) -> AbstractContextManager[Observer]:
 def conclude(words: Words, tracker: Tracker, outcome: Outcome, entries: Mapping[str, Entry]) -> int:
     """Say how it ended and what comes next; write the report unless it was stopped."""
     study, board = tracker.plan.study, tracker.board(entries)
-    named = shlex.quote(words.file)
     if outcome.signal is not None or outcome.paused:
         how = "stopped" if outcome.signal is not None else "paused"
         done = f"{board.count('done')} of {len(board.planned) + board.later} cells are done, {outcome.ran} of them now"
-        print(f"finelab: {how}; {done}. finelab study run {named} goes on where it stopped.", file=sys.stderr)
+        print(f"finelab: {how}; {done}. {words.command('run')} goes on where it stopped.", file=sys.stderr)
         return outcome.exit_code
-    say_report(tracker.plan, words.file)
+    say_report(tracker.plan, words)
     for line in board.failures():
         say(printable(line.plain))
     for (arm, task), why in board.blocked.items():
-        say(f"{arm if task is None else f'{task}: {arm}'} is not reported: {why}.")
+        say(printable(f"{arm if task is None else f'{task}: {arm}'} is not reported: {why}."))
     if outcome.failed:
         say(f"{len(outcome.failed)} failed; the logs are {study.folder}/cells/*/log.txt. When the cause is mended,")
-        say(f"finelab study retry {named} --failed tries them again.")
+        say(f"{words.command('retry', FAILED)} tries them again.")
     return outcome.exit_code
 
 

@@ -1,6 +1,5 @@
 """``finelab study status``: every cell, also beside a running controller; nothing is written."""
 
-import shlex
 import time
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def status(words: Words) -> int:
     study = find_study(words)
     console = Console(highlight=False)
     if not (study.folder / PLAN_FILE).is_file():
-        console.print(Text(never_run(study, words.file)))
+        console.print(Text(never_run(study, words)), soft_wrap=True)
         return 0
     look = Look(planned(words))
     if WATCH in words.switches:
@@ -53,13 +52,13 @@ def status(words: Words) -> int:
     return 0
 
 
-def never_run(study: Study, named: str) -> str:
+def never_run(study: Study, words: Words) -> str:
     arms, tasks = len(arms_of(study)), len(tasks_of(study))
     on = f" on {tasks} tasks" if tasks > 1 else ""
     return (
         f"{study.name} has not been run: {study.folder} holds no results. Its file has {arms} arms{on} and "
-        f"{len(study.replicates)} replicates; finelab study plan {shlex.quote(named)} says more, and finelab study run "
-        f"{shlex.quote(named)} runs it."
+        f"{len(study.replicates)} replicates; {words.command('plan')} says more, and "
+        f"{words.command('run')} runs it."
     )
 
 

@@ -1,11 +1,13 @@
 """The words after ``finelab study``: what is to be done, with which file, and how."""
 
 import difflib
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...contracts.errors import UserError
+from ...contracts.inert import printable
 
 ROOT, TRUST = "--root", "--trust-module"
 SLOTS, FAIL_FAST = "--slots", "--fail-fast"
@@ -45,6 +47,19 @@ class Words:
     switches: frozenset[str] = frozenset()
     cells: tuple[str, ...] = field(default=())
 
+    def command(self, verb: str, *more: str) -> str:
+        """``finelab study run FILE --root DIR``: another command on the same study, with what was given for this one.
+
+        Args:
+            verb: of the other command.
+            more: its own options.
+        """
+        said = ["finelab", "study", verb, self.file]
+        said += [] if self.root is None else [ROOT, self.root]
+        said += [word for name in self.trusted for word in (TRUST, name)]
+        said += [] if self.slots is None or SLOTS not in OPTIONS[verb] else [SLOTS, str(self.slots)]
+        return printable(shlex.join([*said, *more]))
+
 
 def read_words(words: Sequence[str]) -> Words:
     """Sort them.
@@ -64,13 +79,7 @@ def read_words(words: Sequence[str]) -> Words:
         what = "names no study file" if not files else f"names {len(files)} files, {', '.join(files)}"
         raise UserError(f"finelab study {verb} on the command line {what}; it takes one: finelab study {verb} FILE.")
     switches = frozenset(option for option in SWITCHES if option in taken)
-    if verb == "retry" and (FAILED in taken) == (CELL in taken):
-        given = "both were given" if FAILED in taken else "neither was given"
-        raise UserError(
-            f"finelab study retry takes either {FAILED}, for every cell that failed, or {CELL} ID, for one; {given}. "
-            f"finelab study status {files[0]} lists the failed cells with their ids."
-        )
-    return Words(
+    found = Words(
         verb=verb,
         file=files[0],
         root=taken.get(ROOT, [None])[-1],
@@ -79,6 +88,13 @@ def read_words(words: Sequence[str]) -> Words:
         switches=switches,
         cells=tuple(taken.get(CELL, ())),
     )
+    if verb == "retry" and (FAILED in taken) == (CELL in taken):
+        given = "both were given" if FAILED in taken else "neither was given"
+        raise UserError(
+            f"finelab study retry takes either {FAILED}, for every cell that failed, or {CELL} ID, for one; {given}. "
+            f"{found.command('status')} lists the failed cells with their ids."
+        )
+    return found
 
 
 def _sorted(verb: str, words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:

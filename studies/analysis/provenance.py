@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ...contracts.figures import duration
 from ..resolution import Resolution
 from ..results import CellResult
@@ -43,8 +45,24 @@ def provenance(
 
 def command(study: Study) -> str:
     """The one that makes all of it again, from the folder in which it was run."""
-    file, here = study.file.absolute(), Path.cwd()
-    return f"finelab study run {shlex.quote(str(file.relative_to(here)) if file.is_relative_to(here) else file.name)}"
+    file = _from_here(study.file) or study.file.name
+    return f"finelab study run {shlex.quote(file)}{_root_option(study)}"
+
+
+def _root_option(study: Study) -> str:
+    """Where the results do not lie where the study file says: a report names no folder outside of the current one."""
+    said = yaml.safe_load(study.text)
+    own = Path(str(said.get("root", "runs"))).expanduser() if isinstance(said, dict) else study.root
+    if own.absolute() == study.root.absolute():
+        return ""
+    root = _from_here(study.root)
+    return " --root DIR" if root is None else f" --root {shlex.quote(root)}"
+
+
+def _from_here(path: Path) -> str | None:
+    """Relative to the current folder; None outside of it."""
+    whole, here = path.absolute(), Path.cwd()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else None
 
 
 def hardware(found: Mapping[str, Any]) -> str:

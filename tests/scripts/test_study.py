@@ -213,6 +213,23 @@ def test_ctrl_c_ends_with_how_to_go_on(engine, write, say):
     assert code == 0 and "[9/9]" in printed
 
 
+def test_commands_to_go_on_with_name_the_root(engine, write, say):
+    line = "toy.yaml --root there --trust-module mine"
+    given = line.split()
+    assert f"finelab study run {line} runs it." in say("plan", write(), *given[1:])[1]
+    assert f"finelab study plan {line} says more" in say("status", *given)[1]
+    assert f"finelab study run {line} does" in say("report", *given)[1]
+    engine.fate["b"] = -1
+    assert f"finelab study run {line} goes on" in say("run", *given)[1]
+    engine.fate["b"] = 1
+    assert f"finelab study retry {line} --failed tries" in say("run", *given)[1]
+
+
+def test_a_question_cannot_steer_the_terminal(engine, write, say):
+    printed = say("plan", write(question="Is \x1b[31mb better?"))[1]
+    assert "\x1b" not in printed and "\\x1b[31mb" in printed
+
+
 def test_a_plan_trains_nothing_and_says_what_the_design_can_show(engine, write, say):
     code, printed = say("plan", write(noise=2))
     assert code == 0 and not engine.ran and not Path("runs/toy/cells").exists()

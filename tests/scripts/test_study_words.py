@@ -42,6 +42,32 @@ def test_the_rest_is_refused_in_one_paragraph(line, says, capsys):
     assert says in err
 
 
+def test_another_command_keeps_what_was_given():
+    words = read_words(["run", "a b.yaml", "--root", "over there", "--trust-module", "mine", "--slots", "2"])
+    assert words.command("run") == "finelab study run 'a b.yaml' --root 'over there' --trust-module mine --slots 2"
+    assert words.command("retry", "--failed").endswith("--trust-module mine --slots 2 --failed")
+    assert words.command("report") == "finelab study report 'a b.yaml' --root 'over there' --trust-module mine"
+    assert read_words(["run", "a.yaml"]).command("plan") == "finelab study plan a.yaml"
+
+
+def test_a_refusal_keeps_the_root_too(capsys):
+    assert main(["study", "retry", "a.yaml", "--root", "there"]) == 2
+    assert "finelab study status a.yaml --root there lists" in capsys.readouterr().err
+
+
+def test_what_an_error_echoes_cannot_steer_the_terminal(capsys, tmp_path):
+    for line in (["run", "\x1b[31mred.yaml"], ["r\x1bun", "a.yaml"]):
+        assert main(["study", *line]) == 2
+        err = capsys.readouterr().err
+        assert "\x1b" not in err and "\\x1b" in err
+    (tmp_path / "red.yaml").write_text(
+        'study: "a\\eb"\nbase: base.yaml\nfactors: {f: {a: {}}}\nbaseline: {f: a}\nmetric: test/accuracy\n'
+    )
+    assert main(["study", "plan", str(tmp_path / "red.yaml")]) == 2
+    err = capsys.readouterr().err
+    assert "\x1b" not in err and r"a\x1bb" in err
+
+
 def test_an_unknown_command_that_is_near_study_is_told():
     with pytest.raises(UserError, match="study"):
         from finelab.scripts.invocation import read_invocation
