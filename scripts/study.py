@@ -33,7 +33,7 @@ options:
 
 exit codes:
   0    done; of run and retry: every planned cell has a result
-  1    cells failed for good; the report names them
+  1    cells failed for good, which the report names; or no finished cell has the study's metric
   2    something to put right before anything is run
   130  Ctrl-C; finelab study run FILE goes on
 

@@ -11,11 +11,12 @@ from rich.text import Text
 from ...contracts.figures import duration
 from ...contracts.run_config import printable
 from ...studies.analysis.contrasts import declared
+from ...studies.analysis.wording import counted
 from ...studies.arm import Arm
 from ...studies.books import Books
 from ...studies.cell import Stage
 from ...studies.design_power import what_it_can_show
-from ...studies.durations import seconds_left, seconds_of
+from ...studies.durations import PASSES, STARTING, seconds_left, seconds_of
 from ...studies.entries import entries_of
 from ...studies.plan import Plan
 from ...studies.planning import plan_of
@@ -25,7 +26,7 @@ from ...studies.variants import variant_name
 from ..comparison.terminal import points
 from .board import TITLES
 from .found import engine_for, find_study
-from .running import say
+from .running import say, without_comparison
 from .study_changes import show_changes
 from .words import NO_MEASURE, Words
 
@@ -121,7 +122,7 @@ def cell_counts(plan: Plan) -> Table:
 def how(plan: Plan, stage: Stage) -> str:
     """How a stage's cells come about."""
     study = plan.study
-    arms = f"{len(plan.arms)} arms" + (f" x {len(plan.tasks)} tasks" if len(plan.tasks) > 1 else "")
+    arms = counted(len(plan.arms), "arm") + (f" x {len(plan.tasks)} tasks" if len(plan.tasks) > 1 else "")
     if stage == "tune" and study.tune is not None:
         seeds = f" x {len(study.tune.seeds)} seeds" if len(study.tune.seeds) > 1 else ""
         return f"{arms} x {study.tune.trials} trials{seeds}, by {study.tune.metric.key}; the test split is not read"
@@ -130,7 +131,7 @@ def how(plan: Plan, stage: Stage) -> str:
     if stage == "confirm" and study.confirm is not None:
         fresh = f"{len(study.confirm.seeds)} fresh seeds"
         return f"at the most: up to {study.confirm.arms} better arms and what they are compared with, on {fresh}"
-    return f"{arms} x {len(study.replicates)} replicates"
+    return f"{arms} x {counted(len(study.replicates), 'replicate')}"
 
 
 def time_of(plan: Plan, slots: int) -> str:
@@ -147,17 +148,22 @@ def time_of(plan: Plan, slots: int) -> str:
         return f"To run: {number} cells, {slots} at a time. No time is estimated, since no step was measured."
     left += now.later * fmean(seconds.values()) / slots
     more = ", without the confirmation" if now.waits else ""
+    how = "about" if any(entry.state == "done" for entry in entries.values()) else "at least"
     return (
-        f"To run: {number} cells{more}, {slots} at a time: about {duration(round(left))} on this machine. That is "
-        "measured steps and evaluations, and the time that finished cells took; another load changes it."
+        f"To run: {number} cells{more}, {slots} at a time: {how} {duration(round(left))} on this machine. That is "
+        f"measured steps, {PASSES} evaluations and {STARTING:.0f} s of set-up a cell, or what finished cells took; a slow "
+        "start, more evaluations or another load add to it."
     )
 
 
 def remarks(plan: Plan) -> Iterator[str]:
     """What the design can and cannot show, and what is missing for a fair comparison."""
     study = plan.study
-    family = len(declared(plan.arms, plan.tasks))
-    yield from what_it_can_show(len(study.replicates), max(1, family), study.margin)
+    if nothing := without_comparison(plan):
+        yield nothing
+    else:
+        family = len(declared(plan.arms, plan.tasks))
+        yield from what_it_can_show(len(study.replicates), family, study.margin)
     placebos = {arm.placebo for arm in plan.arms}
     dear = {
         arm.name: ratio

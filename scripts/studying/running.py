@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 from ...contracts.run_config import printable
 from ...contracts.run_lock import is_locked
+from ...studies.analysis.contrasts import declared
 from ...studies.books import EVENTS_FILE
 from ...studies.controller import Controller
 from ...studies.entry import Entry
@@ -17,6 +18,7 @@ from ...studies.planning import plan_of, write_study
 from ...studies.study import Study
 from ...studies.study_lock import study_lock
 from .found import engine_for, find_study
+from .metric_guard import MetricGuard
 from .reporting import PLANNED, say_report
 from .study_changes import show_changes
 from .tracker import Tracker
@@ -38,11 +40,27 @@ def run(words: Words) -> int:
     say(f"Reading {printable(str(study.file))} and the configuration of every arm ...")
     plan = plan_of(study)
     show_changes(plan, say)
+    if nothing := without_comparison(plan):
+        say(nothing)
     tracker = Tracker(plan, engine.slots)
+    guard = MetricGuard(study, tracker.due)
     with watcher(study, tracker) as observer:
         opened = Opened(plan, observer)
-        outcome = Controller(study, tracker.due, engine, opened, FAIL_FAST in words.switches).run()
+        outcome = Controller(study, guard.due, engine, opened, FAIL_FAST in words.switches).run()
+    if guard.refused and outcome.signal is None and not outcome.paused:
+        print(f"finelab: {printable(guard.refused)}", file=sys.stderr)
+        return 1
     return conclude(words, tracker, outcome, opened.entries)
+
+
+def without_comparison(plan: Plan) -> str:
+    """What follows from a design in which nothing is compared; empty where something is."""
+    if declared(plan.arms, plan.tasks):
+        return ""
+    return (
+        "No comparison follows from this file: every arm is a reference, so that there are scores and no differences. "
+        "Give a factor a second level, or leave the only factor out of within:."
+    )
 
 
 def require_free(study: Study) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from ...contracts.errors import UserError
 from ...contracts.record import Record, read_record
 from ...contracts.run_lock import LOCK_FILE, is_locked
+from ...studies.analysis.wording import counted
 from ...studies.design import arms_of
 from ...studies.entries import entries_of
 from ...studies.entry import Entry
@@ -53,11 +54,11 @@ def status(words: Words) -> int:
 
 
 def never_run(study: Study, words: Words) -> str:
-    arms, tasks = len(arms_of(study)), len(tasks_of(study))
+    arms, tasks = counted(len(arms_of(study)), "arm"), len(tasks_of(study))
     on = f" on {tasks} tasks" if tasks > 1 else ""
     return (
-        f"{study.name} has not been run: {study.folder} holds no results. Its file has {arms} arms{on} and "
-        f"{len(study.replicates)} replicates; {words.command('plan')} says more, and "
+        f"{study.name} has not been run: {study.folder} holds no results. Its file has {arms}{on} and "
+        f"{counted(len(study.replicates), 'replicate')}; {words.command('plan')} says more, and "
         f"{words.command('run')} runs it."
     )
 

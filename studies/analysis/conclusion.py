@@ -39,7 +39,7 @@ class Correction:
     @property
     def in_words(self) -> str:
         if self.size < 2:
-            return f"{self.test}, one comparison, no correction" if self.size else "no comparison"
+            return f"{self.test}; one comparison, not adjusted" if self.size else "no comparison"
         return f"{self.test}, {self.name} over {self.size} comparisons"
 
     def words(self, p: float, n: int, test: str = "") -> str:

@@ -56,7 +56,7 @@ def claims(contrast: Contrast, analysis: Analysis) -> bool:
 
 def heading(contrast: Contrast, analysis: Analysis) -> str:
     """What a comparison is with."""
-    words = "less its placebo" if contrast.kind == "placebo" else f"less {one_line(contrast.reference)}"
+    words = "minus its placebo" if contrast.kind == "placebo" else f"minus {one_line(contrast.reference)}"
     if analysis.confirms:
         return f"{words}, {'on fresh seeds' if contrast.stage == 'confirm' else SCREENING}"
     return words
@@ -93,7 +93,7 @@ def by_task(analysis: Analysis) -> Drawing | None:
         all_of = f"{interval(task.iqm, digits)}{p}"
         rows.append(IntervalRow("all: interquartile mean", task.iqm, Look("diamond", "blue"), all_of, strong=True))
         stage = "" if not analysis.confirms else f", {'on fresh seeds' if counts else SCREENING}"
-        groups.append(Group(f"{one_line(task.arm)} less {one_line(task.reference)}{stage}", rows))
+        groups.append(Group(f"{one_line(task.arm)} minus {one_line(task.reference)}{stage}", rows))
     scaled = any(task.standardized for task in analysis.tasks)
     axis = Axis("difference; over all in standard deviations of a data set" if scaled else "difference", True,
                 ends=ENDS[analysis.scores[0].mode])  # fmt: skip

@@ -230,11 +230,35 @@ def test_a_question_cannot_steer_the_terminal(engine, write, say):
     assert "\x1b" not in printed and "\\x1b[31mb" in printed
 
 
+def test_a_design_without_a_comparison_is_said_before_it_is_run(engine, write, say):
+    alone = {"factors": {"method": {"a": {}}}, "noise": 2, "replicates": 1}
+    nothing = "No comparison follows from this file"
+    code, printed = say("plan", write(**alone))
+    told = " ".join(printed.split())
+    assert code == 0 and nothing in told and "finds a true difference" not in told and "1 arm x 1 replicate " in told
+    code, printed = say("run", "toy.yaml")
+    assert code == 0 and nothing in printed
+    for within in ({}, {"within": ["method"]}):
+        code, printed = say("plan", write(study="other", **within))
+        assert code == 0 and (nothing in printed) == bool(within)
+
+
+def test_a_metric_that_no_cell_has_stops_the_study_after_the_first(engine, write, say):
+    code, printed = say("run", write(metric={"name": "chrf", "split": "test"}))
+    assert code == 1 and len(engine.ran) <= engine.slots
+    assert "toy.yaml sets metric: test/chrf, which no finished cell has" in printed
+    assert "test/accuracy, test/nll, validation/accuracy, validation/nll" in printed and "report:" not in printed
+    started = len(engine.ran)
+    assert say("run", "toy.yaml")[0] == 1 and len(engine.ran) == started
+    code, printed = say("run", write())
+    assert code == 0 and len(engine.ran) == 9, "what is finished is kept"
+
+
 def test_a_plan_trains_nothing_and_says_what_the_design_can_show(engine, write, say):
     code, printed = say("plan", write(noise=2))
     assert code == 0 and not engine.ran and not Path("runs/toy/cells").exists()
     for said in (
-        "3 arms x 3 replicates", "To run: 13 cells, 2 at a time: about", "2.00 x", "they have no placebo: b (2.0 x)",
+        "3 arms x 3 replicates", "To run: 13 cells, 2 at a time: at least", "2.00 x", "they have no placebo: b (2.0 x)",
         "cannot go below p = 0.25 with 3 replicates", "Nothing is tuned", "a    (reference)",
     ):  # fmt: skip
         assert " ".join(said.split()) in " ".join(printed.split())

@@ -41,6 +41,10 @@ def compared(differences: np.ndarray, rng: np.random.Generator, **changes) -> Co
     return Compared(**{**given, **changes})
 
 
+def test_a_lone_comparison_is_not_called_adjusted() -> None:
+    assert Correction("Holm", "paired t", 1).in_words == "paired t; one comparison, not adjusted"
+
+
 def random_comparisons(count: int):
     rng = np.random.default_rng(7)
     for _ in range(count):
