@@ -151,8 +151,8 @@ def time_of(plan: Plan, slots: int) -> str:
     how = "about" if any(entry.state == "done" for entry in entries.values()) else "at least"
     return (
         f"To run: {number} cells{more}, {slots} at a time: {how} {duration(round(left))} on this machine. That is "
-        f"measured steps, {PASSES} evaluations and {STARTING:.0f} s of set-up a cell, or what finished cells took; a slow "
-        "start, more evaluations or another load add to it."
+        f"measured steps, {PASSES} evaluations and {STARTING:.0f} s of set-up a cell, or what finished cells took; a "
+        "slow start, more evaluations or another load add to it."
     )
 
 
