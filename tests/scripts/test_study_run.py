@@ -4,8 +4,9 @@ import pytest
 import yaml
 
 from finelab.scripts.cli import main
+from finelab.studies.cell_file import read_cell
 from finelab.studies.plan import Plan
-from finelab.studies.results import cells_in, read_results
+from finelab.studies.results import read_results
 
 
 @pytest.mark.slow
@@ -28,7 +29,7 @@ def test_two_arms_and_two_seeds_from_file_to_report(config, here, capsys):
     printed = capsys.readouterr().out
     assert "[4/4] done" in printed and "report: runs/small/report/report.html" in printed
     folder = here / "runs" / "small"
-    results = read_results(folder, cells_in(folder))
+    results = read_results(folder, [read_cell(cell) for cell in (folder / "cells").iterdir()])
     assert len(results) == 4 and Plan.load(folder).study.name == "small"
     orders = {(found.cell.replicate, found.record.order_digest) for found in results}
     assert len(orders) == 2, "both arms see each replicate's rows in the same order"
