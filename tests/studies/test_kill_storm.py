@@ -20,6 +20,7 @@ def storm(place: Path, *words: str) -> dict[str, Any]:
     command = [sys.executable, "-P", "-m", "studies.storm", "--place", str(place / "storm"), *words]
     done = subprocess.run(command, env=told, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr[-3000:]
+    assert done.stdout, f"it said nothing and ended with {done.returncode}: {done.stderr[-3000:]}"
     figures = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(figures))
     return figures
@@ -32,6 +33,7 @@ def check(figures: dict[str, Any]) -> None:
     assert figures["strays"] <= 2
 
 
+@pytest.mark.slow
 def test_stand_ins_survive_ten_kills(tmp_path):
     check(storm(tmp_path, "--children", "stand-in", "--cells", "10", "--kills", "10", "--every", "0.1"))
 
